@@ -1,0 +1,1 @@
+//! The command line of `journal`: reads arguments, builds clients, calls the library, prints.

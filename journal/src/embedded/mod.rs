@@ -1,0 +1,1 @@
+//! Embedded DynamoDB for the local commands.

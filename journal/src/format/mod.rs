@@ -1,0 +1,1 @@
+//! Segments and snapshots as bytes; specified in FORMAT.md.

@@ -1,0 +1,21 @@
+//! The write side of a write-ahead event journal for DynamoDB tables, and the format both sides share.
+//!
+//! Data flows one way: a stream record is decoded strictly ([`source`]), becomes a change record ([`model`]), is encoded
+//! into a sorted, checksummed segment ([`format`]) and put into a store create-only ([`store`], [`append`]); only then is
+//! it acknowledged. The bytes are specified in `FORMAT.md` beside this crate.
+
+pub mod append;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod documents;
+#[cfg(feature = "embedded")]
+pub mod embedded;
+pub mod error;
+pub mod format;
+pub mod layout;
+pub mod model;
+pub mod source;
+pub mod store;
+pub mod table;
+
+pub use error::{Classify, Error, Kind, Result};

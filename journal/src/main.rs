@@ -1,0 +1,2 @@
+//! journal
+fn main() {}

@@ -1,0 +1,4 @@
+//! Where change records come from: streams, and files of stream records.
+//!
+//! What enters are bytes of services and files; what leaves are [`StreamRecord`](crate::model::StreamRecord)s and, for
+//! what cannot be understood, [`QuarantinedRecord`](crate::append::QuarantinedRecord)s. Knows nothing of segments.

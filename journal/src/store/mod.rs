@@ -1,0 +1,288 @@
+//! Where a journal's objects lie: a folder or an S3 bucket behind one narrow trait.
+//!
+//! Owns keys, listings, versions, checksums on the wire, timeouts and retries. What enters are whole objects; what
+//! leaves are whole objects or byte ranges. Knows nothing of what the bytes mean. [`ReadStore`] is all that the read
+//! side is given, so it cannot write a segment.
+
+use std::fmt;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::error::{Classify, Kind};
+
+/// One object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Its key, relative to the journal's root, parts separated by `/`.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was stored, in seconds since 1970, as the store says.
+    pub modified: u64,
+}
+
+/// One version of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectVersion {
+    /// The object's key, relative to the journal's root.
+    pub key: String,
+    /// The store's name of the version.
+    pub version: String,
+    /// Bytes; 0 for a delete marker.
+    pub size: u64,
+    /// When it was stored, in seconds since 1970.
+    pub modified: u64,
+    /// Whether this is the version a plain read gives.
+    pub latest: bool,
+    /// Whether this version says that the object was deleted.
+    pub delete_marker: bool,
+}
+
+/// A page of a listing, in the order of the keys' bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListPage {
+    /// The objects.
+    pub objects: Vec<ObjectMeta>,
+    /// Where the next page begins: give it as `after`. None on the last page.
+    pub next: Option<String>,
+}
+
+/// What a create-only put found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// The object was made.
+    Created,
+    /// It was there already, with exactly these bytes.
+    AlreadyThere,
+}
+
+/// What can go wrong in a store.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The location is not one this software can open.
+    #[error("journal location {location:?} cannot be used: {reason}")]
+    Location {
+        /// As given.
+        location: String,
+        /// Why.
+        reason: String,
+    },
+    /// The folder or bucket is not there.
+    #[error("journal location {location} does not exist")]
+    NoLocation {
+        /// The folder or bucket.
+        location: String,
+    },
+    /// The bucket does not keep versions, so a delete or an overwrite would be final.
+    #[error("bucket {bucket} has no versioning: an overwritten or deleted object would be lost")]
+    Unversioned {
+        /// The bucket.
+        bucket: String,
+    },
+    /// No such object.
+    #[error("{location}: object {key} does not exist")]
+    NotFound {
+        /// The store.
+        location: String,
+        /// The object.
+        key: String,
+    },
+    /// A create-only put met other bytes under its name.
+    #[error("{location}: object {key} exists with other bytes (crc32 {found:08x}, expected {expected:08x})")]
+    Differs {
+        /// The store.
+        location: String,
+        /// The object.
+        key: String,
+        /// Checksum of what is stored.
+        found: u32,
+        /// Checksum of what was to be stored.
+        expected: u32,
+    },
+    /// A range that the object does not have.
+    #[error("{location}: object {key} has {size} bytes, range {start}..{end} was asked for")]
+    Range {
+        /// The store.
+        location: String,
+        /// The object.
+        key: String,
+        /// First byte asked for.
+        start: u64,
+        /// One past the last byte asked for.
+        end: u64,
+        /// The object's size.
+        size: u64,
+    },
+    /// Permission denied.
+    #[error("{action} {key} in {location}: permission denied: {reason}")]
+    Denied {
+        /// What was tried.
+        action: &'static str,
+        /// The store.
+        location: String,
+        /// The object or prefix.
+        key: String,
+        /// What the store said.
+        reason: String,
+    },
+    /// The disk or quota is full.
+    #[error("{action} {key} in {location}: no space left")]
+    Full {
+        /// What was tried.
+        action: &'static str,
+        /// The store.
+        location: String,
+        /// The object.
+        key: String,
+    },
+    /// Did not work after all retries.
+    #[error("{action} {key} in {location} failed after {attempts} attempts: {reason}")]
+    Unavailable {
+        /// What was tried.
+        action: &'static str,
+        /// The store.
+        location: String,
+        /// The object or prefix.
+        key: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// What the store said last.
+        reason: String,
+    },
+    /// A key that no store takes: empty, absolute, or with empty, `.` or `..` parts.
+    #[error("object key {key:?} is not usable: {reason}")]
+    Key {
+        /// The key.
+        key: String,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+impl Classify for StoreError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Location { .. }
+            | Self::NoLocation { .. }
+            | Self::Unversioned { .. }
+            | Self::NotFound { .. }
+            | Self::Denied { .. } => Kind::Invalid,
+            Self::Differs { .. } => Kind::Conflict,
+            Self::Range { .. } => Kind::Corrupt,
+            Self::Full { .. } | Self::Unavailable { .. } => Kind::Unavailable,
+            Self::Key { .. } => Kind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Location { .. } => {
+                Some("give --journal or JOURNAL_URL as file:///path or s3://bucket/prefix".to_owned())
+            }
+            Self::NoLocation { location } if location.starts_with("s3://") => {
+                Some("check the name and the region; make a bucket with versioning, then run `journal init`".to_owned())
+            }
+            Self::NoLocation { location } => {
+                Some(format!("check the path, or make a journal there with `journal init --journal {location}`"))
+            }
+            Self::Unversioned { bucket } => Some(format!(
+                "switch it on: aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled"
+            )),
+            Self::Denied { .. } => Some("check the permissions of the user or role that runs this command".to_owned()),
+            Self::Full { .. } => {
+                Some("free space, then run the same command again; nothing half-written counts".to_owned())
+            }
+            Self::Unavailable { .. } => Some("run the same command again; what is done is not done twice".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// Reading a journal's objects. Keys are relative to the journal's root.
+#[async_trait]
+pub trait ReadStore: Send + Sync + fmt::Debug {
+    /// The location as the user gave it, for messages.
+    fn location(&self) -> &str;
+
+    /// A whole object.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is not there.
+    async fn get(&self, key: &str) -> Result<Bytes, StoreError>;
+
+    /// Exactly the bytes of `range`.
+    ///
+    /// # Errors
+    /// [`StoreError::Range`] when the object is shorter.
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError>;
+
+    /// The last `length` bytes, or all when it has fewer, and the object's size, in one request.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is not there.
+    async fn get_tail(&self, key: &str, length: u64) -> Result<(Bytes, u64), StoreError>;
+
+    /// Up to 1000 objects whose keys begin with `prefix` and come after `after`, in the order of the keys' bytes.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<ListPage, StoreError>;
+
+    /// The names of the folders directly below `folder` (`""` or a key part sequence that ends in `/`), sorted, without
+    /// `/` at the end.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn list_folders(&self, folder: &str) -> Result<Vec<String>, StoreError>;
+
+    /// Every version of every object whose key begins with `prefix`, delete markers too, by key, newest first. A store
+    /// without versions gives the objects as they are.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn list_versions(&self, prefix: &str) -> Result<Vec<ObjectVersion>, StoreError>;
+
+    /// All objects below `prefix`, page after page.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn list_all(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        let mut objects = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.list(prefix, after.as_deref()).await?;
+            objects.extend(page.objects);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(objects),
+            }
+        }
+    }
+}
+
+/// Writing a journal's objects. Every put is durable when it returns.
+#[async_trait]
+pub trait WriteStore: ReadStore {
+    /// Makes an object that must not be there yet. When it is, its stored bytes are compared: the same bytes are
+    /// success, for a retried batch meets its own object.
+    ///
+    /// # Errors
+    /// [`StoreError::Differs`] when other bytes lie under the key.
+    async fn put_new(&self, key: &str, body: Bytes) -> Result<PutOutcome, StoreError>;
+
+    /// Makes or replaces a small document such as `table.json` or a checkpoint, atomically. Segments and snapshots are
+    /// never written this way.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    async fn replace(&self, key: &str, body: Bytes) -> Result<(), StoreError>;
+
+    /// Deletes an object; in a versioned bucket this adds a delete marker. Deleting what is not there is success.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    async fn delete(&self, key: &str) -> Result<(), StoreError>;
+}

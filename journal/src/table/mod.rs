@@ -1,0 +1,1 @@
+//! The live table: its description for `table.json`, and the baseline scan.

@@ -1,0 +1,8 @@
+//! The read side of a write-ahead event journal for DynamoDB tables: cut, listing, merge, state, sinks, proof.
+//!
+//! Promises and limits are stated in `SEMANTICS.md` beside this crate. It is given a store it can only read.
+
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod cut;
+pub mod merge;
