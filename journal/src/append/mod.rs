@@ -94,7 +94,7 @@ pub async fn append(store: &dyn WriteStore, batch: Batch) -> Result<AppendReport
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let outcome = store.put_new(&key, bytes).await?;
         tracing::debug!(key, size, ?outcome, "segment");
-        Ok::<_, crate::store::StoreError>((outcome, size))
+        Ok::<_, crate::error::Error>((outcome, size))
     });
     let quarantine = try_join_all(quarantined.iter().map(|record| quarantine::put(store, record)));
     let (puts, kept) = futures::future::try_join(try_join_all(puts), quarantine).await?;

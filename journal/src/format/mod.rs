@@ -35,5 +35,8 @@ pub const CHUNK_RAW_MAX: usize = 16 << 20;
 /// Most blocks of one run.
 pub const BLOCKS_MAX: usize = 1 << 20;
 
+#[cfg(test)]
+mod tests;
+
 const MAGIC: [u8; 8] = [0x89, b'D', b'E', b'J', 0x0D, 0x0A, 0x1A, 0x0A];
 const END_MAGIC: [u8; 4] = *b"DEJ1";
