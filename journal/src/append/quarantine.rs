@@ -1,5 +1,7 @@
 //! Keeps records that cannot be understood: raw bytes with the reason, under a name made of the bytes.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -23,7 +25,10 @@ pub(crate) struct QuarantineDocument {
 pub(super) async fn put(store: &dyn WriteStore, record: &QuarantinedRecord) -> Result<()> {
     let folder =
         record.timeline.as_ref().map_or_else(|| layout::UNKNOWN_QUARANTINE.to_owned(), layout::quarantine_folder);
-    let name: String = Sha256::digest(&record.raw).iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut name = String::with_capacity(64);
+    for byte in Sha256::digest(&record.raw) {
+        let _ = write!(name, "{byte:02x}");
+    }
     let document = QuarantineDocument { reason: record.reason.clone(), raw: STANDARD.encode(&record.raw) };
     tracing::warn!(reason = record.reason, name, "a record could not be understood and is kept in quarantine");
     match store.put_new(&format!("{folder}{name}.json"), documents::to_bytes(&document)?).await {

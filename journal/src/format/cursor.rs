@@ -31,13 +31,33 @@ enum Old {
     NotRead,
 }
 
+/// A zstd context. One serves any number of cursors: it takes about 160 KB.
+pub struct Decompressor(zstd::bulk::Decompressor<'static>);
+
+impl Decompressor {
+    /// A context.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn new() -> Result<Self, FormatError> {
+        zstd::bulk::Decompressor::new().map(Self).map_err(|error| {
+            FormatError::new("zstd", None, 0, Problem::Decompress { part: "context", reason: error.to_string() })
+        })
+    }
+}
+
+impl std::fmt::Debug for Decompressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decompressor").finish_non_exhaustive()
+    }
+}
+
 /// Walks the records of a block. The buffers are kept from block to block.
 pub struct BlockCursor {
     object: String,
     footer: Arc<Footer>,
     base: ([u8; 17], u8),
     base_second: u64,
-    decompressor: zstd::bulk::Decompressor<'static>,
     /// Rows use only `META`.
     buffers: [Vec<u8>; 4],
     positions: [usize; 4],
@@ -63,19 +83,13 @@ impl std::fmt::Debug for BlockCursor {
 
 impl BlockCursor {
     /// A cursor over blocks of the run `object` with this footer.
-    ///
-    /// # Errors
-    /// When zstd has no memory for a context.
-    pub fn new(object: &str, footer: Arc<Footer>) -> Result<Self, FormatError> {
-        let decompressor = zstd::bulk::Decompressor::new().map_err(|error| {
-            FormatError::new(object, None, 0, Problem::Decompress { part: "block", reason: error.to_string() })
-        })?;
-        Ok(Self {
+    #[must_use]
+    pub fn new(object: &str, footer: Arc<Footer>) -> Self {
+        Self {
             object: object.to_owned(),
             base: footer.sequences.0.to_parts(),
             base_second: footer.statistics.seconds.map_or(0, |(first, _)| first.get()),
             footer,
-            decompressor,
             buffers: Default::default(),
             positions: [0; 4],
             block: 0,
@@ -90,7 +104,7 @@ impl BlockCursor {
             new: None,
             old: Old::None,
             user: None,
-        })
+        }
     }
 
     /// Takes a block's stored bytes (those of [`BlockEntry::range`]; without old images the last chunk may be left out),
@@ -98,7 +112,14 @@ impl BlockCursor {
     ///
     /// # Errors
     /// When a checksum or length does not hold, or zstd refuses.
-    pub fn load(&mut self, block: usize, entry: &BlockEntry, stored: &[u8], with_old: bool) -> Result<(), FormatError> {
+    pub fn load(
+        &mut self,
+        decompressor: &mut Decompressor,
+        block: usize,
+        entry: &BlockEntry,
+        stored: &[u8],
+        with_old: bool,
+    ) -> Result<(), FormatError> {
         self.block = block;
         self.offset = entry.range().start;
         self.left = entry.records;
@@ -129,7 +150,7 @@ impl BlockCursor {
                 continue;
             }
             buffer.reserve_exact(chunk.raw);
-            if let Err(error) = self.decompressor.decompress_to_buffer(bytes, buffer) {
+            if let Err(error) = decompressor.0.decompress_to_buffer(bytes, buffer) {
                 return fail(Problem::Decompress { part: "chunk", reason: error.to_string() });
             }
             if buffer.len() != chunk.raw {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::block::Record;
-use super::cursor::BlockCursor;
+use super::cursor::{BlockCursor, Decompressor};
 use super::error::{FormatError, Problem};
 use super::filter::{self, FilterPage};
 use super::footer::{Footer, RunKind};
@@ -256,12 +256,13 @@ pub fn verify_object(object: &str, bytes: &[u8]) -> Result<VerifiedRun, FormatEr
         pages.push(if stored.is_empty() { None } else { Some(filter::parse_page(stored).map_err(fail)?) });
     }
     let mut check = Check { object, tail: &tail, pages, last: None, keys: 0, undated: 0, records: 0 };
-    let mut cursor = BlockCursor::new(object, tail.footer.clone())?;
+    let mut decompressor = Decompressor::new()?;
+    let mut cursor = BlockCursor::new(object, tail.footer.clone());
     for (number, entry) in tail.blocks.iter().enumerate() {
         let range = entry.range();
         let stored = slice(bytes, 0, range.start, usize::try_from(range.end - range.start).unwrap_or(usize::MAX))
             .unwrap_or_default();
-        cursor.load(number, entry, stored, true)?;
+        cursor.load(&mut decompressor, number, entry, stored, true)?;
         let mut first = true;
         while cursor.advance()? {
             let record = cursor.record();

@@ -59,12 +59,12 @@ fn expected(record: &ChangeRecord) -> Owned {
 
 fn read_all(bytes: &[u8]) -> Result<Vec<Owned>, FormatError> {
     let verified = verify_object("test", bytes)?;
-    let mut cursor = BlockCursor::new("test", verified.tail.footer.clone())?;
+    let mut cursor = BlockCursor::new("test", verified.tail.footer.clone());
     let mut records = Vec::new();
     for (number, entry) in verified.tail.blocks.iter().enumerate() {
         let range = entry.range();
         let stored = &bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
-        cursor.load(number, entry, stored, true)?;
+        cursor.load(&mut Decompressor::new().unwrap(), number, entry, stored, true)?;
         while cursor.advance()? {
             records.push(owned(&cursor.record()));
         }
@@ -179,10 +179,10 @@ fn an_old_image_equal_to_the_record_before_is_stored_as_a_flag() {
     for options in [WriterOptions::rows(), WriterOptions::columns()] {
         let run = encode(options, &records);
         let verified = verify_object("test", &run.bytes).unwrap();
-        let mut cursor = BlockCursor::new("test", verified.tail.footer.clone()).unwrap();
+        let mut cursor = BlockCursor::new("test", verified.tail.footer.clone());
         let range = verified.tail.blocks[0].range();
         let stored = &run.bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
-        cursor.load(0, &verified.tail.blocks[0], stored, true).unwrap();
+        cursor.load(&mut Decompressor::new().unwrap(), 0, &verified.tail.blocks[0], stored, true).unwrap();
         let mut chained = Vec::new();
         while cursor.advance().unwrap() {
             chained.push(matches!(cursor.record().old, OldImage::Same(_)));
@@ -198,11 +198,11 @@ fn without_the_old_column_new_images_are_still_read() {
     let Layout::Complete(tail) = read_tail("test", &run.bytes, run.size).unwrap() else {
         panic!("the tail is all there")
     };
-    let mut cursor = BlockCursor::new("test", tail.footer.clone()).unwrap();
+    let mut cursor = BlockCursor::new("test", tail.footer.clone());
     let block = &tail.blocks[0];
     let (start, end) = (block.range().start, block.chunks[3].offset);
     let stored = &run.bytes[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()];
-    cursor.load(0, block, stored, false).unwrap();
+    cursor.load(&mut Decompressor::new().unwrap(), 0, block, stored, false).unwrap();
     let mut read = Vec::new();
     while cursor.advance().unwrap() {
         read.push(cursor.record().new.map(<[u8]>::to_vec));
@@ -400,7 +400,7 @@ proptest! {
         let run = encode(WriterOptions { level: 1, ..small(WriterOptions::columns(), 200) }, &records);
         let Layout::Complete(tail) = read_tail("test", &run.bytes, run.size).unwrap() else { panic!() };
         for block in tail.blocks.iter() {
-            let mut cursor = BlockCursor::new("test", tail.footer.clone()).unwrap();
+            let mut cursor = BlockCursor::new("test", tail.footer.clone());
             let mut block = block.clone();
             let base = usize::try_from(block.range().start).unwrap();
             let mut stored = Vec::new();
@@ -417,7 +417,7 @@ proptest! {
                 chunk.crc32 = crc32fast::hash(&packed);
                 stored.extend_from_slice(&packed);
             }
-            cursor.load(0, &block, &stored, true).unwrap();
+            cursor.load(&mut Decompressor::new().unwrap(), 0, &block, &stored, true).unwrap();
             let mut count = 0u64;
             while let Ok(true) = cursor.advance() {
                 let _ = owned(&cursor.record());
