@@ -5,7 +5,9 @@
 
 pub mod attribute;
 pub mod event;
+pub mod follow;
 mod record;
 pub mod sdk;
+pub mod stream;
 
 pub use record::{RecordError, VIEW_NEEDED};
