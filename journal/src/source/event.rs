@@ -360,13 +360,12 @@ impl Time {
             Self::Text(text) => (text.parse::<f64>().ok(), text),
         };
         let found = || RecordError::Time { found: cut(&text).to_owned() };
-        let second = match number {
-            Some(number) => Second::from_epoch(number).map_err(|_| found())?,
-            None => {
-                let time: jiff::Timestamp = text.parse().map_err(|_| found())?;
-                let floor = time.as_millisecond().div_euclid(1000);
-                Second::new(u64::try_from(floor).map_err(|_| found())?).map_err(|_| found())?
-            }
+        let second = if let Some(number) = number {
+            Second::from_epoch(number).map_err(|_| found())?
+        } else {
+            let time: jiff::Timestamp = text.parse().map_err(|_| found())?;
+            let floor = time.as_millisecond().div_euclid(1000);
+            Second::new(u64::try_from(floor).map_err(|_| found())?).map_err(|_| found())?
         };
         Ok((second != Second::MIN).then_some(second))
     }
