@@ -1,7 +1,11 @@
 //! The HTTP front: answers stream operations itself and forwards all others to the engine's own server.
+//!
+//! Who embeds the endpoint may watch its tables: be told of a table made or changed before its client is, and be asked
+//! before one is deleted.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -12,35 +16,114 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use super::streams::{Fault, Streams};
+use super::watch::TableWatch;
+use crate::model::TableName;
 
 const STREAMS_TARGET: &str = "DynamoDBStreams_20120810.";
+const TABLES_TARGET: &str = "DynamoDB_20120810.";
 const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
 /// No stream request comes near it.
 const STREAM_REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// No request to make, change or delete a table comes near it.
+const TABLE_REQUEST_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Clone)]
 struct Front {
     streams: Arc<Streams>,
     engine: SocketAddr,
     client: Client<HttpConnector, Body>,
+    gate: Arc<Gate>,
+}
+
+/// What the front asks before and tells after an operation on a table.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    /// Whether only stream operations are answered any more.
+    closed: AtomicBool,
+    watch: Option<Arc<dyn TableWatch>>,
+    /// Operations on tables go one at a time, so that what was asked before one still holds when it is done.
+    turn: Mutex<()>,
+}
+
+impl Gate {
+    pub(super) fn new(watch: Option<Arc<dyn TableWatch>>) -> Self {
+        Self { watch, ..Self::default() }
+    }
+
+    /// From now on only stream operations are answered.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
 }
 
 /// The router that listens on the public port; `engine` is where the engine's own server listens.
-pub(super) fn router(streams: Streams, engine: SocketAddr) -> Router {
+pub(super) fn router(streams: Streams, engine: SocketAddr, gate: Arc<Gate>) -> Router {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client = Client::builder(TokioExecutor::new()).build(connector);
-    Router::new().fallback(handle).with_state(Front { streams: Arc::new(streams), engine, client })
+    Router::new().fallback(handle).with_state(Front { streams: Arc::new(streams), engine, client, gate })
 }
 
 async fn handle(State(front): State<Front>, request: Request) -> Response {
-    let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
-    match target.and_then(|target| target.strip_prefix(STREAMS_TARGET)).map(str::to_owned) {
-        Some(operation) => stream_operation(front.streams, operation, request).await,
-        None => forward(&front, request).await,
+    let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    if let Some(operation) = target.strip_prefix(STREAMS_TARGET) {
+        let operation = operation.to_owned();
+        return stream_operation(front.streams, operation, request).await;
     }
+    if front.gate.closed.load(Ordering::SeqCst) {
+        return fault(&Fault::Internal("embedded DynamoDB is stopping".to_owned()));
+    }
+    let operation = match target.strip_prefix(TABLES_TARGET) {
+        Some("CreateTable" | "UpdateTable") => TableOperation::Make,
+        Some("DeleteTable") => TableOperation::Delete,
+        _ => return forward(&front, request).await,
+    };
+    // A task of its own: a client that goes away must not leave the watch half asked.
+    match tokio::spawn(table_operation(front, operation, request)).await {
+        Ok(response) => response,
+        Err(error) => fault(&Fault::Internal(error.to_string())),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TableOperation {
+    Make,
+    Delete,
+}
+
+#[derive(serde::Deserialize)]
+struct NamesTable {
+    #[serde(rename = "TableName")]
+    table: String,
+}
+
+async fn table_operation(front: Front, operation: TableOperation, request: Request) -> Response {
+    let Some(watch) = front.gate.watch.clone() else {
+        return forward(&front, request).await;
+    };
+    let (head, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, TABLE_REQUEST_BYTES_MAX).await else {
+        return fault(&Fault::Validation("request body is too long or was cut off".to_owned()));
+    };
+    let table = serde_json::from_slice(&body).ok().and_then(|named: NamesTable| TableName::parse(&named.table).ok());
+    let request = Request::from_parts(head, Body::from(body));
+    let Some(table) = table else {
+        return forward(&front, request).await;
+    };
+    let _turn = front.gate.turn.lock().await;
+    if operation == TableOperation::Delete
+        && let Err(reason) = watch.before_delete(&table).await
+    {
+        return fault(&Fault::Internal(format!("table {table} cannot be deleted now: {reason}")));
+    }
+    let response = forward(&front, request).await;
+    if operation == TableOperation::Make && response.status().is_success() {
+        watch.after_change(&table).await;
+    }
+    response
 }
 
 async fn stream_operation(streams: Arc<Streams>, operation: String, request: Request) -> Response {

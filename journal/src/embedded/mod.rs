@@ -14,15 +14,18 @@ mod error;
 mod front;
 mod server;
 mod streams;
+mod watch;
 
 use std::fs::{File, TryLockError};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 
 pub use client::{ACCESS_KEY, REGION, dynamodb_client, environment, streams_client};
 pub use error::EmbeddedError;
+pub use watch::{Endpoints, TableWatch};
 
-use server::Server;
+use front::Gate;
+use server::{Listeners, Server};
 
 /// The file that a running endpoint keeps locked.
 const LOCK: &str = "dynamodb.lock";
@@ -30,8 +33,9 @@ const LOCK: &str = "dynamodb.lock";
 /// A running endpoint. Dropped, it stops by itself; [`EmbeddedDynamoDb::stop`] also waits for the end.
 #[derive(Debug)]
 pub struct EmbeddedDynamoDb {
-    endpoint: String,
+    endpoints: Endpoints,
     port: u16,
+    gate: Arc<Gate>,
     server: Server,
 }
 
@@ -42,31 +46,54 @@ impl EmbeddedDynamoDb {
     /// # Errors
     /// When the port is taken, the folder cannot be written or is in use, or the database cannot be used.
     pub async fn start(folder: &Path, port: Option<u16>) -> Result<Self, EmbeddedError> {
-        let folder = folder.to_owned();
-        tokio::task::spawn_blocking(move || Self::start_blocking(&folder, port))
-            .await
-            .map_err(|error| EmbeddedError::Server { reason: error.to_string() })?
+        Self::open(folder, port, |_| None).await
     }
 
-    fn start_blocking(folder: &Path, port: Option<u16>) -> Result<Self, EmbeddedError> {
-        let listener = listen(port.unwrap_or(0))?;
-        let lock = lock(folder)?;
-        let opened = database::open(folder)?;
-        let server = Server::start(listener, opened, lock)?;
-        let port = server.port();
-        Ok(Self { endpoint: format!("http://127.0.0.1:{port}"), port, server })
+    /// Starts as [`EmbeddedDynamoDb::start`] does, with a watch on its tables from the first request on.
+    ///
+    /// # Errors
+    /// As [`EmbeddedDynamoDb::start`].
+    pub async fn start_watched(
+        folder: &Path,
+        port: Option<u16>,
+        watch: impl FnOnce(&Endpoints) -> Arc<dyn TableWatch> + Send + 'static,
+    ) -> Result<Self, EmbeddedError> {
+        Self::open(folder, port, |endpoints| Some(watch(endpoints))).await
+    }
+
+    async fn open(
+        folder: &Path,
+        port: Option<u16>,
+        watch: impl FnOnce(&Endpoints) -> Option<Arc<dyn TableWatch>> + Send + 'static,
+    ) -> Result<Self, EmbeddedError> {
+        let folder = folder.to_owned();
+        let start = move || {
+            let listeners = Listeners::bind(port.unwrap_or(0))?;
+            let (port, endpoints) = (listeners.port()?, listeners.endpoints()?);
+            let lock = lock(&folder)?;
+            let opened = database::open(&folder)?;
+            let gate = Arc::new(Gate::new(watch(&endpoints)));
+            let server = Server::start(listeners, opened, Arc::clone(&gate), lock)?;
+            Ok(Self { endpoints, port, gate, server })
+        };
+        tokio::task::spawn_blocking(start).await.map_err(|error| EmbeddedError::Server { reason: error.to_string() })?
     }
 
     /// The endpoint's URL: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn endpoint(&self) -> &str {
-        &self.endpoint
+        &self.endpoints.public
     }
 
     /// The port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Refuses everything but stream operations from now on, so that what follows the streams can come to their end.
+    pub fn close_to_clients(&self) {
+        self.gate.close();
     }
 
     /// Finishes the requests under way, closes the database and frees port and folder.
@@ -76,13 +103,6 @@ impl EmbeddedDynamoDb {
     pub async fn stop(self) -> Result<(), EmbeddedError> {
         self.server.stop().await
     }
-}
-
-fn listen(port: u16) -> Result<TcpListener, EmbeddedError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| match source.kind() {
-        std::io::ErrorKind::AddrInUse => EmbeddedError::PortTaken { port },
-        _ => EmbeddedError::Listen { port, source },
-    })
 }
 
 fn lock(folder: &Path) -> Result<File, EmbeddedError> {

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
@@ -11,30 +12,67 @@ use tokio::sync::oneshot;
 
 use super::database::Opened;
 use super::error::EmbeddedError;
-use super::front;
+use super::front::{self, Gate};
 use super::streams::Streams;
+use super::watch::Endpoints;
 
 /// How long a stop waits for requests under way.
 const GRACE: Duration = Duration::from_secs(2);
 const WORKERS: usize = 2;
 
+fn failed(error: std::io::Error) -> EmbeddedError {
+    EmbeddedError::Server { reason: error.to_string() }
+}
+
+/// The public port and the engine's own, both on 127.0.0.1.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    public: TcpListener,
+    engine: TcpListener,
+}
+
+impl Listeners {
+    /// Takes the ports; 0 stands for any free one.
+    pub(super) fn bind(port: u16) -> Result<Self, EmbeddedError> {
+        let public = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| match source.kind() {
+            std::io::ErrorKind::AddrInUse => EmbeddedError::PortTaken { port },
+            _ => EmbeddedError::Listen { port, source },
+        })?;
+        let engine = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+        for listener in [&public, &engine] {
+            listener.set_nonblocking(true).map_err(failed)?;
+        }
+        Ok(Self { public, engine })
+    }
+
+    pub(super) fn port(&self) -> Result<u16, EmbeddedError> {
+        Ok(self.public.local_addr().map_err(failed)?.port())
+    }
+
+    pub(super) fn endpoints(&self) -> Result<Endpoints, EmbeddedError> {
+        Ok(Endpoints {
+            public: format!("http://{}", self.public.local_addr().map_err(failed)?),
+            engine: format!("http://{}", self.engine.local_addr().map_err(failed)?),
+        })
+    }
+}
+
 /// A running server.
 #[derive(Debug)]
 pub(super) struct Server {
-    port: u16,
     /// Sent to, or dropped: the server stops.
     shutdown: oneshot::Sender<()>,
     finished: oneshot::Receiver<Result<(), EmbeddedError>>,
 }
 
 impl Server {
-    /// Serves on `listener`. The lock is held until the database is closed.
-    pub(super) fn start(listener: TcpListener, opened: Opened, lock: File) -> Result<Self, EmbeddedError> {
-        let failed = |error: std::io::Error| EmbeddedError::Server { reason: error.to_string() };
-        let port = listener.local_addr().map_err(failed)?.port();
-        listener.set_nonblocking(true).map_err(failed)?;
-        let inner = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
-        inner.set_nonblocking(true).map_err(failed)?;
+    /// Serves on the listeners. The lock is held until the database is closed.
+    pub(super) fn start(
+        listeners: Listeners,
+        opened: Opened,
+        gate: Arc<Gate>,
+        lock: File,
+    ) -> Result<Self, EmbeddedError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("embedded-dynamodb")
@@ -46,17 +84,13 @@ impl Server {
         std::thread::Builder::new()
             .name("embedded-dynamodb".to_owned())
             .spawn(move || {
-                let result = run(&runtime, listener, inner, opened, shut);
+                let result = run(&runtime, listeners, opened, gate, shut);
                 runtime.shutdown_timeout(GRACE);
                 drop(lock);
                 let _ = finish.send(result);
             })
             .map_err(failed)?;
-        Ok(Self { port, shutdown, finished })
-    }
-
-    pub(super) fn port(&self) -> u16 {
-        self.port
+        Ok(Self { shutdown, finished })
     }
 
     pub(super) async fn stop(self) -> Result<(), EmbeddedError> {
@@ -67,16 +101,15 @@ impl Server {
 
 fn run(
     runtime: &Runtime,
-    listener: TcpListener,
-    inner: TcpListener,
+    listeners: Listeners,
     opened: Opened,
+    gate: Arc<Gate>,
     shut: oneshot::Receiver<()>,
 ) -> Result<(), EmbeddedError> {
     runtime.block_on(async move {
-        let failed = |error: std::io::Error| EmbeddedError::Server { reason: error.to_string() };
-        let engine = inner.local_addr().map_err(failed)?;
-        let inner = tokio::net::TcpListener::from_std(inner).map_err(failed)?;
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?.tap_io(|connection| {
+        let engine = listeners.engine.local_addr().map_err(failed)?;
+        let inner = tokio::net::TcpListener::from_std(listeners.engine).map_err(failed)?;
+        let listener = tokio::net::TcpListener::from_std(listeners.public).map_err(failed)?.tap_io(|connection| {
             let _ = connection.set_nodelay(true);
         });
         let (stop_engine, engine_stopped) = oneshot::channel::<()>();
@@ -84,12 +117,11 @@ fn run(
             let _ = engine_stopped.await;
         }));
         let (stopping, mut stop_seen) = oneshot::channel::<()>();
-        let front = axum::serve(listener, front::router(Streams::new(opened.reader), engine)).with_graceful_shutdown(
-            async move {
+        let front = axum::serve(listener, front::router(Streams::new(opened.reader), engine, gate))
+            .with_graceful_shutdown(async move {
                 let _ = shut.await;
                 let _ = stopping.send(());
-            },
-        );
+            });
         let mut front = std::pin::pin!(front.into_future());
         let served = tokio::select! {
             served = &mut front => served,

@@ -260,3 +260,61 @@ async fn a_dropped_endpoint_frees_its_folder() {
     let lock = File::open(folder.path().join(LOCK)).unwrap();
     tokio::task::spawn_blocking(move || lock.lock()).await.unwrap().unwrap();
 }
+
+#[derive(Debug, Default)]
+struct Recorder {
+    heard: std::sync::Mutex<Vec<String>>,
+    refusals: std::sync::atomic::AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl TableWatch for Recorder {
+    async fn after_change(&self, table: &crate::model::TableName) {
+        self.heard.lock().unwrap().push(format!("changed {table}"));
+    }
+
+    async fn before_delete(&self, table: &crate::model::TableName) -> Result<(), String> {
+        self.heard.lock().unwrap().push(format!("deleting {table}"));
+        let refusals = &self.refusals;
+        match refusals.load(std::sync::atomic::Ordering::SeqCst) {
+            0 => Ok(()),
+            _ => {
+                refusals.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                Err("not journalled yet".to_owned())
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_hears_of_tables_before_their_clients_do_and_can_hold_up_a_delete() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Arc::new(Recorder::default());
+    let watch = Arc::clone(&recorder);
+    let embedded = EmbeddedDynamoDb::start_watched(folder.path(), None, move |_| watch).await.unwrap();
+    let client = dynamodb_client(embedded.endpoint());
+    make_table(&client, true).await;
+    assert_eq!(recorder.heard.lock().unwrap().as_slice(), ["changed notes-table-dev"]);
+    recorder.refusals.store(1, std::sync::atomic::Ordering::SeqCst);
+    // The SDK tries again by itself.
+    client.delete_table().table_name(TABLE).send().await.unwrap();
+    assert_eq!(
+        recorder.heard.lock().unwrap().as_slice(),
+        ["changed notes-table-dev", "deleting notes-table-dev", "deleting notes-table-dev"]
+    );
+    assert!(client.describe_table().table_name(TABLE).send().await.is_err());
+    embedded.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn closed_to_clients_it_still_answers_stream_operations() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = EmbeddedDynamoDb::start(folder.path(), None).await.unwrap();
+    let (client, streams) = (dynamodb_client(embedded.endpoint()), streams_client(embedded.endpoint()));
+    let arn = make_table(&client, true).await.unwrap();
+    put(&client, "1", "kept").await;
+    embedded.close_to_clients();
+    assert!(client.delete_table().table_name(TABLE).send().await.is_err());
+    assert_eq!(contents(&read(&streams, &arn).await.0), ["kept"]);
+    embedded.stop().await.unwrap();
+}
