@@ -71,7 +71,13 @@ pub enum EmbeddedError {
         /// The index or trigger.
         object: &'static str,
     },
-    /// The server ended or could not be started.
+    /// The server cannot be started.
+    #[error("cannot start embedded DynamoDB's server")]
+    Start {
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The server ended by itself.
     #[error("embedded DynamoDB stopped: {reason}")]
     Server {
         /// Why.
@@ -86,7 +92,7 @@ impl Classify for EmbeddedError {
             Self::Listen { .. } | Self::Folder { .. } => Kind::Invalid,
             Self::NewerDatabase { .. } => Kind::Unsupported,
             Self::Open { .. } => Kind::Corrupt,
-            Self::Database { .. } => Kind::Unavailable,
+            Self::Database { .. } | Self::Start { .. } => Kind::Unavailable,
             Self::NotPrepared { .. } | Self::Server { .. } => Kind::Internal,
         }
     }
@@ -103,7 +109,7 @@ impl Classify for EmbeddedError {
                 Some("use the release of this software that wrote it, or give another folder with --folder".to_owned())
             }
             Self::Open { path, .. } => Some(format!("move {} away to start with an empty database", path.display())),
-            Self::Database { .. } | Self::NotPrepared { .. } | Self::Server { .. } => None,
+            Self::Database { .. } | Self::Start { .. } | Self::NotPrepared { .. } | Self::Server { .. } => None,
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -16,7 +17,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 
 use super::streams::{Fault, Streams};
 use super::watch::TableWatch;
@@ -29,6 +30,7 @@ const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
 const STREAM_REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// No request to make, change or delete a table comes near it.
 const TABLE_REQUEST_BYTES_MAX: usize = 1 << 20;
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Front {
@@ -43,6 +45,8 @@ struct Front {
 pub(super) struct Gate {
     /// Whether only stream operations are answered any more.
     closed: AtomicBool,
+    /// Held for reading by every request that is forwarded.
+    under_way: RwLock<()>,
     watch: Option<Arc<dyn TableWatch>>,
     /// Operations on tables go one at a time, so that what was asked before one still holds when it is done.
     turn: Mutex<()>,
@@ -53,9 +57,11 @@ impl Gate {
         Self { watch, ..Self::default() }
     }
 
-    /// From now on only stream operations are answered.
-    pub(super) fn close(&self) {
+    /// From now on only stream operations are answered. Returns when no other is under way any more, or after a
+    /// grace time: a client may send its request for ever.
+    pub(super) async fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        let _ = tokio::time::timeout(CLOSE_GRACE, self.under_way.write()).await;
     }
 }
 
@@ -73,7 +79,9 @@ async fn handle(State(front): State<Front>, request: Request) -> Response {
         let operation = operation.to_owned();
         return stream_operation(front.streams, operation, request).await;
     }
-    if front.gate.closed.load(Ordering::SeqCst) {
+    let gate = Arc::clone(&front.gate);
+    let _under_way = gate.under_way.read().await;
+    if gate.closed.load(Ordering::SeqCst) {
         return fault(&Fault::Internal("embedded DynamoDB is stopping".to_owned()));
     }
     let operation = match target.strip_prefix(TABLES_TARGET) {

@@ -92,8 +92,9 @@ impl EmbeddedDynamoDb {
     }
 
     /// Refuses everything but stream operations from now on, so that what follows the streams can come to their end.
-    pub fn close_to_clients(&self) {
-        self.gate.close();
+    /// Returns when the other requests under way are answered.
+    pub async fn close_to_clients(&self) {
+        self.gate.close().await;
     }
 
     /// Finishes the requests under way, closes the database and frees port and folder.

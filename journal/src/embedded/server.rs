@@ -20,8 +20,8 @@ use super::watch::Endpoints;
 const GRACE: Duration = Duration::from_secs(2);
 const WORKERS: usize = 2;
 
-fn failed(error: std::io::Error) -> EmbeddedError {
-    EmbeddedError::Server { reason: error.to_string() }
+fn failed(source: std::io::Error) -> EmbeddedError {
+    EmbeddedError::Start { source }
 }
 
 /// The public port and the engine's own, both on 127.0.0.1.

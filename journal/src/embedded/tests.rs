@@ -276,13 +276,11 @@ impl TableWatch for Recorder {
     async fn before_delete(&self, table: &crate::model::TableName) -> Result<(), String> {
         self.heard.lock().unwrap().push(format!("deleting {table}"));
         let refusals = &self.refusals;
-        match refusals.load(std::sync::atomic::Ordering::SeqCst) {
-            0 => Ok(()),
-            _ => {
-                refusals.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
-                Err("not journalled yet".to_owned())
-            }
+        if refusals.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+            return Ok(());
         }
+        refusals.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        Err("not journalled yet".to_owned())
     }
 }
 
@@ -313,7 +311,7 @@ async fn closed_to_clients_it_still_answers_stream_operations() {
     let (client, streams) = (dynamodb_client(embedded.endpoint()), streams_client(embedded.endpoint()));
     let arn = make_table(&client, true).await.unwrap();
     put(&client, "1", "kept").await;
-    embedded.close_to_clients();
+    embedded.close_to_clients().await;
     assert!(client.delete_table().table_name(TABLE).send().await.is_err());
     assert_eq!(contents(&read(&streams, &arn).await.0), ["kept"]);
     embedded.stop().await.unwrap();
