@@ -1,9 +1,10 @@
 //! The database file under embedded DynamoDB, and what keeps its streams right.
 //!
-//! Owns one index and two triggers beside the engine's own tables, and the one place that applies and checks them.
+//! Owns one index and three triggers beside the engine's own tables, and the one place that applies and checks them.
 //! The engine (dynoxide) alone scans all records of a table for each new sequence number, forgets the stream of a
 //! deleted table at once, and shows its records again in the stream of a table re-made under the name. With these:
 //! - a new sequence number is one probe of an index;
+//! - a stream's label is its birth as on AWS, `2020-03-29T10:00:00.123456`, not a number of seconds;
 //! - when a stream ends (its table is deleted, or it is switched off), its records move, in the same transaction, to the
 //!   name `TABLE/stream/LABEL`, which no table can have, and a row in `journal_closed_streams` remembers the stream. So
 //!   no record is lost and none shows up in a later stream.
@@ -23,6 +24,7 @@ const FILE: &str = "dynamodb.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const INDEX: &str = "journal_stream_order";
+const TRIGGER_DATED: &str = "journal_stream_dated";
 const TRIGGER_DELETED: &str = "journal_table_deleted";
 const TRIGGER_SWITCHED: &str = "journal_stream_switched";
 
@@ -37,6 +39,15 @@ const PREPARE: &str = "
         view_type TEXT NOT NULL,
         key_schema TEXT NOT NULL
     );
+    DROP TRIGGER IF EXISTS journal_stream_dated;
+    CREATE TRIGGER journal_stream_dated AFTER UPDATE OF stream_label ON _tables
+    WHEN NEW.stream_enabled = 1 AND NEW.stream_label NOT LIKE '%T%'
+    BEGIN
+        UPDATE _tables SET stream_label =
+            strftime('%Y-%m-%dT%H:%M:%S', CAST(NEW.stream_label AS INTEGER), 'unixepoch')
+            || '.' || substr(NEW.stream_label, instr(NEW.stream_label, '.') + 1, 6)
+            WHERE table_name = NEW.table_name;
+    END;
     DROP TRIGGER IF EXISTS journal_table_deleted;
     CREATE TRIGGER journal_table_deleted BEFORE DELETE ON _tables
     WHEN OLD.stream_enabled = 1
@@ -49,7 +60,8 @@ const PREPARE: &str = "
     END;
     DROP TRIGGER IF EXISTS journal_stream_switched;
     CREATE TRIGGER journal_stream_switched AFTER UPDATE OF stream_enabled, stream_label ON _tables
-    WHEN OLD.stream_enabled = 1 AND (NEW.stream_enabled <> 1 OR NEW.stream_label IS NOT OLD.stream_label)
+    WHEN OLD.stream_enabled = 1 AND OLD.stream_label LIKE '%T%'
+        AND (NEW.stream_enabled <> 1 OR NEW.stream_label IS NOT OLD.stream_label)
     BEGIN
         INSERT OR IGNORE INTO journal_closed_streams VALUES (
             OLD.table_name || '/stream/' || OLD.stream_label, OLD.table_name, OLD.stream_label,
@@ -112,7 +124,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
 
 /// The first of our objects that the database does not have or does not use.
 fn missing(connection: &Connection) -> rusqlite::Result<Option<&'static str>> {
-    for object in [INDEX, TRIGGER_DELETED, TRIGGER_SWITCHED] {
+    for object in [INDEX, TRIGGER_DATED, TRIGGER_DELETED, TRIGGER_SWITCHED] {
         let there: bool =
             connection
                 .query_row("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = ?1)", [object], |row| row.get(0))?;

@@ -6,7 +6,7 @@
 //! an endpoint for any AWS SDK or the AWS CLI, with any credentials. Knows nothing of the journal.
 //!
 //! Limits, against AWS: streams have one shard that never splits, iterators do not expire, records are kept without
-//! end, stream labels are numbers (`SECONDS.NANOSECONDS`), and no IAM, backup, export or import.
+//! end, and there is no IAM, backup, export or import.
 
 mod client;
 mod database;

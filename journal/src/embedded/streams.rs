@@ -103,12 +103,10 @@ impl Stream {
         if self.open { self.table.clone() } else { self.name() }
     }
 
-    /// Microseconds since 1970, from the label `SECONDS.NANOSECONDS`.
+    /// Microseconds since 1970, from the label.
     fn birth_microseconds(&self) -> i64 {
-        let (seconds, nanoseconds) = self.label.split_once('.').unwrap_or((&self.label, "0"));
-        let seconds: i64 = seconds.parse().unwrap_or(0);
-        let nanoseconds: i64 = nanoseconds.parse().unwrap_or(0);
-        seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1000)
+        let time: Option<jiff::Timestamp> = format!("{}Z", self.label).parse().ok();
+        time.map_or(0, jiff::Timestamp::as_microsecond)
     }
 
     fn shard(&self) -> String {

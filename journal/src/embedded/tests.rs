@@ -123,6 +123,9 @@ async fn a_deleted_tables_stream_is_drained_later_and_a_table_made_again_starts_
     client.delete_table().table_name(TABLE).send().await.unwrap();
     let new = make_table(&client, true).await.unwrap();
     assert_ne!(old, new);
+    let label = crate::model::StreamArn::parse(&old).unwrap().timeline().label.clone();
+    let now = jiff::Timestamp::now().as_millisecond();
+    assert!((now - 60_000..=now).contains(&i64::try_from(label.birth_milliseconds().unwrap()).unwrap()), "{label}");
     put(&client, "1", "new").await;
 
     let (records, ended) = read(&streams, &old).await;
