@@ -4,8 +4,14 @@
 //! what cannot be understood, [`QuarantinedRecord`](crate::append::QuarantinedRecord)s. Knows nothing of segments.
 
 pub mod attribute;
+mod compressed;
 pub mod event;
+pub mod files;
+pub mod follow;
 mod record;
 pub mod sdk;
+mod shape;
+mod splitter;
+pub mod stream;
 
 pub use record::{RecordError, VIEW_NEEDED};
