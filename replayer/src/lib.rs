@@ -4,5 +4,9 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod coverage;
 pub mod cut;
+pub mod listing;
 pub mod merge;
+#[cfg(test)]
+pub(crate) mod testing;
