@@ -6,7 +6,9 @@
 pub mod cli;
 pub mod coverage;
 pub mod cut;
+pub mod key_schema;
 pub mod listing;
 pub mod merge;
+pub mod plan;
 #[cfg(test)]
 pub(crate) mod testing;
