@@ -13,5 +13,6 @@ pub mod sdk;
 mod shape;
 mod splitter;
 pub mod stream;
+pub mod stream_sdk;
 
 pub use record::{RecordError, VIEW_NEEDED};
