@@ -6,6 +6,10 @@
 
 pub mod aws;
 pub mod baseline;
+#[cfg(feature = "embedded")]
+pub mod demo;
+#[cfg(feature = "embedded")]
+pub mod dev;
 pub mod follow;
 pub mod global;
 pub mod ingest;
@@ -60,6 +64,12 @@ pub enum Command {
     Status(status::Args),
     /// Read a live table into a snapshot
     Baseline(baseline::Args),
+    /// Tell the incident on a DynamoDB of its own: a deploy deletes a table, and one command brings it back
+    #[cfg(feature = "embedded")]
+    Demo(demo::Args),
+    /// Run a local DynamoDB with every table journalled, until Ctrl-C
+    #[cfg(feature = "embedded")]
+    Dev(dev::Args),
 }
 
 impl Cli {
@@ -74,6 +84,10 @@ impl Cli {
             Command::Follow(args) => follow::run(args, &self.global, interrupt).await,
             Command::Status(args) => status::run(args, &self.global, interrupt).await,
             Command::Baseline(args) => baseline::run(args, &self.global, interrupt).await,
+            #[cfg(feature = "embedded")]
+            Command::Demo(args) => demo::run(args, &self.global, interrupt).await,
+            #[cfg(feature = "embedded")]
+            Command::Dev(args) => dev::run(args, &self.global, interrupt).await,
         }
     }
 }
