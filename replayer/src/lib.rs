@@ -11,6 +11,7 @@ pub mod filter;
 pub mod key_schema;
 pub mod listing;
 pub mod merge;
+pub mod output;
 pub mod plan;
 pub mod state;
 #[cfg(test)]

@@ -42,7 +42,13 @@ async fn segments(store: &Arc<MemoryStore>) -> (Vec<RunInput>, Vec<ChangeRecord>
                 key: ItemKey::from_bytes(Bytes::from(format!("{id:05}"))),
                 sequence: SequenceNumber::parse(&(sequence + 1).to_string()).unwrap(),
                 second: Some(Second::new(1_000_000 + sequence / 10).unwrap()),
-                kind: if remove { ChangeKind::Remove } else if old.is_some() { ChangeKind::Modify } else { ChangeKind::Insert },
+                kind: if remove {
+                    ChangeKind::Remove
+                } else if old.is_some() {
+                    ChangeKind::Modify
+                } else {
+                    ChangeKind::Insert
+                },
                 old,
                 new,
                 user: None,
@@ -58,7 +64,12 @@ async fn segments(store: &Arc<MemoryStore>) -> (Vec<RunInput>, Vec<ChangeRecord>
     (inputs, all)
 }
 
-async fn state(store: &Arc<MemoryStore>, inputs: &[RunInput], cut: Cut, memory: usize) -> (BTreeMap<Vec<u8>, Vec<u8>>, MergeReport) {
+async fn state(
+    store: &Arc<MemoryStore>,
+    inputs: &[RunInput],
+    cut: Cut,
+    memory: usize,
+) -> (BTreeMap<Vec<u8>, Vec<u8>>, MergeReport) {
     let items = Arc::new(Mutex::new(BTreeMap::new()));
     let into = items.clone();
     let read: Arc<dyn ReadStore> = store.clone();
@@ -129,7 +140,8 @@ async fn one_key_is_read_without_the_runs_that_do_not_have_it() {
     for (key, items, records) in [("00017", 1, true), ("nobody", 0, false)] {
         let read: Arc<dyn ReadStore> = store.clone();
         let range = Bytes::from(key)..Bytes::from(format!("{key}\0"));
-        let report = for_each_item(read, inputs.clone(), cut, Some(range), MergeOptions::default(), |_| Ok(())).await.unwrap();
+        let report =
+            for_each_item(read, inputs.clone(), cut, Some(range), MergeOptions::default(), |_| Ok(())).await.unwrap();
         assert_eq!((report.items, report.records > 0), (items, records), "{key}");
     }
 }
