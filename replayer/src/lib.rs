@@ -10,6 +10,7 @@ pub mod digest;
 pub mod filter;
 pub mod key_schema;
 pub mod merge;
+pub mod output;
 pub mod plan;
 pub mod state;
 
