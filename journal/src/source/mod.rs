@@ -4,8 +4,12 @@
 //! what cannot be understood, [`QuarantinedRecord`](crate::append::QuarantinedRecord)s. Knows nothing of segments.
 
 pub mod attribute;
+mod compressed;
 pub mod event;
+pub mod files;
 mod record;
 pub mod sdk;
+mod shape;
+mod splitter;
 
 pub use record::{RecordError, VIEW_NEEDED};

@@ -13,7 +13,6 @@ fn none(location: &str) -> StoreError {
 ///
 /// # Errors
 /// Always.
-#[expect(clippy::unused_async, reason = "the signature of what comes")]
 pub async fn open_read(location: &str) -> Result<Arc<dyn ReadStore>, StoreError> {
     Err(none(location))
 }
@@ -22,7 +21,6 @@ pub async fn open_read(location: &str) -> Result<Arc<dyn ReadStore>, StoreError>
 ///
 /// # Errors
 /// Always.
-#[expect(clippy::unused_async, reason = "the signature of what comes")]
 pub async fn open_write(location: &str) -> Result<Arc<dyn WriteStore>, StoreError> {
     Err(none(location))
 }
@@ -31,7 +29,6 @@ pub async fn open_write(location: &str) -> Result<Arc<dyn WriteStore>, StoreErro
 ///
 /// # Errors
 /// Always.
-#[expect(clippy::unused_async, reason = "the signature of what comes")]
 pub async fn init(location: &str) -> Result<(), DocumentError> {
     Err(none(location).into())
 }
