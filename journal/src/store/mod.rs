@@ -15,9 +15,6 @@ pub mod memory;
 mod open;
 mod s3;
 
-mod stub;
-pub use stub::{init, open_read, open_write};
-
 use std::fmt;
 use std::ops::Range;
 
