@@ -4,5 +4,11 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod coverage;
 pub mod cut;
+pub mod key_schema;
+pub mod listing;
 pub mod merge;
+pub mod plan;
+#[cfg(test)]
+pub(crate) mod testing;
