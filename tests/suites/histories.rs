@@ -20,9 +20,9 @@ use journal::store::{ReadStore, WriteStore};
 use journal_tests::commands::{journal, replay, succeed, with};
 use journal_tests::reference::{Reference, State};
 use journal_tests::{merged, seed};
+use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
-use rand::{Rng as _, RngExt as _};
 use replayer::cut::{Cut, Position};
 use replayer::merge::MergeOptions;
 use serde::Deserialize;
@@ -31,7 +31,7 @@ use sha2::{Digest as _, Sha256};
 /// Names a folder with more histories.
 const HISTORIES_VARIABLE: &str = "JOURNAL_HISTORIES";
 const RECORDS_SUFFIX: &str = ".records.jsonl.gz";
-/// Seconds at which a replay is compared with the plain reference.
+/// Seconds at which replays of one history in one sort of store are compared with the plain reference.
 const RANDOM_SECONDS: usize = 200;
 
 /// What git says of some seconds.
@@ -87,11 +87,11 @@ impl History {
     }
 
     /// Seconds from just before the first record to just after the last, those of records among them.
-    fn random_seconds(&self, random: &mut StdRng) -> BTreeSet<Second> {
+    fn random_seconds(&self, random: &mut StdRng, count: usize) -> BTreeSet<Second> {
         let seconds: Vec<u64> = self.records.iter().map(|record| record.record.second.unwrap().get()).collect();
         let (first, last) = (*seconds.iter().min().unwrap(), *seconds.iter().max().unwrap());
         let mut chosen = BTreeSet::from([first - 1, last + 1]);
-        while chosen.len() < RANDOM_SECONDS {
+        while chosen.len() < count {
             let second = match random.random_range(0..4) {
                 0 => random.random_range(first..=last),
                 1 => seconds.choose(random).unwrap() - 1,
@@ -133,10 +133,7 @@ fn fixtures() -> PathBuf {
 
 fn histories_in(folder: &Path) -> BTreeSet<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    entries
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.to_str().unwrap().ends_with(RECORDS_SUFFIX))
-        .collect()
+    entries.map(|entry| entry.unwrap().path()).filter(|path| path.to_str().unwrap().ends_with(RECORDS_SUFFIX)).collect()
 }
 
 /// Item count and digest of a state, by the rule of the fixtures' README.
@@ -315,7 +312,13 @@ fn batches(history: &History, random: &mut StdRng, mixed: bool) -> Vec<Vec<Strea
     batches
 }
 
-async fn every_second_is_exact_in(history: &History, store: Arc<dyn WriteStore>, random: &mut StdRng, mixed: bool) {
+async fn every_second_is_exact_in(
+    history: &History,
+    store: Arc<dyn WriteStore>,
+    random: &mut StdRng,
+    mixed: bool,
+    seconds: usize,
+) {
     let mut given = 0;
     for records in batches(history, random, mixed) {
         given += records.len();
@@ -329,11 +332,12 @@ async fn every_second_is_exact_in(history: &History, store: Arc<dyn WriteStore>,
     inputs.reverse();
     for truth in &history.truths.truth {
         let cut = Cut::at(Second::new(truth.at).unwrap());
-        let (state, _) = merged::state_at(reading.clone(), inputs.clone(), cut, None, MergeOptions::default()).await.unwrap();
+        let (state, _) =
+            merged::state_at(reading.clone(), inputs.clone(), cut, None, MergeOptions::default()).await.unwrap();
         let found = digest_of_state(&state, history.key_attributes());
         assert_eq!(found, (truth.items, truth.sha256.clone()), "{cut}");
     }
-    for (second, expected) in history.states(&history.random_seconds(random)) {
+    for (second, expected) in history.states(&history.random_seconds(random, seconds)) {
         inputs.shuffle(random);
         let (at, before) = (Cut::at(second), before(Position::Second(Second::new(second.get() + 1).unwrap())));
         let cut = if random.random() { at } else { before };
@@ -361,7 +365,7 @@ fn batches_in_any_order_give_every_second_in_memory(history: &History) {
         for mixed in [false, true] {
             let mut random = seed::generator("batches in memory", seed);
             let store = Arc::new(MemoryStore::new());
-            runtime.block_on(every_second_is_exact_in(history, store, &mut random, mixed));
+            runtime.block_on(every_second_is_exact_in(history, store, &mut random, mixed, RANDOM_SECONDS / 2));
         }
     }
 }
@@ -374,7 +378,7 @@ fn batches_in_any_order_give_every_second_in_a_folder(history: &History) {
         let mixed = random.random();
         runtime.block_on(async {
             let store = journal::store::open_write(&folder.url).await.unwrap();
-            every_second_is_exact_in(history, store, &mut random, mixed).await;
+            every_second_is_exact_in(history, store, &mut random, mixed, RANDOM_SECONDS).await;
         });
     }
 }
@@ -419,7 +423,8 @@ async fn cuts_are_exact(history: &History, random: &mut StdRng) {
             let expected: State = state
                 .iter()
                 .filter(|(key, _)| {
-                    keys.as_ref().is_none_or(|keys| key.as_bytes() >= keys.start.as_ref() && key.as_bytes() < keys.end.as_ref())
+                    keys.as_ref()
+                        .is_none_or(|keys| key.as_bytes() >= keys.start.as_ref() && key.as_bytes() < keys.end.as_ref())
                 })
                 .map(|(key, image)| (key.clone(), image.clone()))
                 .collect();

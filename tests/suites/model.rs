@@ -21,9 +21,9 @@ use journal_tests::merged;
 use journal_tests::reference::{Reference, State};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
-use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use replayer::cut::{Cut, Position};
 use replayer::merge::{MergeOptions, MergeReport, RunInput, RunKind, for_each_record};
 
@@ -93,8 +93,7 @@ fn wild() -> impl Strategy<Value = Wild> {
         1 => (0u8..5).prop_map(|old| (Some(old), None)),
     ];
     let second = prop_oneof![4 => (0u64..12).prop_map(Some), 1 => Just(None)];
-    (0u8..5, second, images, 1u64..4)
-        .prop_map(|(key, second, (old, new), skip)| Wild { key, second, old, new, skip })
+    (0u8..5, second, images, 1u64..4).prop_map(|(key, second, (old, new), skip)| Wild { key, second, old, new, skip })
 }
 
 fn record(key_number: u8, number: u64, at: Option<u64>, old: Option<u8>, new: Option<u8>) -> ChangeRecord {
@@ -516,10 +515,9 @@ async fn large_objects_are_read_in_spans_to_the_same_state() {
     records.sort_by(|a, b| (&a.key, a.sequence).cmp(&(&b.key, b.sequence)));
     let (even, odd): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.second.unwrap().get() % 2 == 0);
     let store = Arc::new(MemoryStore::new());
-    for (options, records) in [
-        (WriterOptions::columns(), &even),
-        (WriterOptions { block_bytes: 64 << 10, ..WriterOptions::rows() }, &odd),
-    ] {
+    for (options, records) in
+        [(WriterOptions::columns(), &even), (WriterOptions { block_bytes: 64 << 10, ..WriterOptions::rows() }, &odd)]
+    {
         let size = put_run(&store, options, records).await;
         assert!(size > 1 << 20, "{size} bytes would be fetched whole");
     }
@@ -545,10 +543,10 @@ async fn large_objects_are_read_in_spans_to_the_same_state() {
 #[test]
 fn little_memory_makes_the_merge_spill() {
     // Without this the small memories of the tests above might prove nothing.
-    let records: Vec<ChangeRecord> =
-        (1..200).map(|number| record(u8::try_from(number % 5).unwrap(), number, Some(number), Some(1), Some(2))).collect();
-    let packing =
-        Packing { seed: 1, batch_records_max: 4, shuffle_all: true, twice: 30, runs: 1, block_bytes: 200 };
+    let records: Vec<ChangeRecord> = (1..200)
+        .map(|number| record(u8::try_from(number % 5).unwrap(), number, Some(number), Some(1), Some(2)))
+        .collect();
+    let packing = Packing { seed: 1, batch_records_max: 4, shuffle_all: true, twice: 30, runs: 1, block_bytes: 200 };
     runtime().block_on(async {
         let store = Arc::new(MemoryStore::new());
         packing.store(&store, &records).await;
