@@ -10,6 +10,8 @@ mod fold;
 mod heap;
 mod job;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::path::PathBuf;
