@@ -6,6 +6,7 @@
 
 pub mod aws;
 pub mod baseline;
+pub mod follow;
 pub mod global;
 pub mod ingest;
 pub mod init;
@@ -52,6 +53,8 @@ pub enum Command {
     Init(init::Args),
     /// Append stream records from files
     Ingest(ingest::Args),
+    /// Follow the streams of live tables
+    Follow(follow::Args),
     /// Read a live table into a snapshot
     Baseline(baseline::Args),
 }
@@ -65,6 +68,7 @@ impl Cli {
         match self.command {
             Command::Init(args) => init::run(args, &self.global, interrupt).await,
             Command::Ingest(args) => ingest::run(args, &self.global, interrupt).await,
+            Command::Follow(args) => follow::run(args, &self.global, interrupt).await,
             Command::Baseline(args) => baseline::run(args, &self.global, interrupt).await,
         }
     }
