@@ -6,9 +6,12 @@
 pub mod cli;
 pub mod coverage;
 pub mod cut;
+pub mod digest;
+pub mod filter;
 pub mod key_schema;
 pub mod listing;
 pub mod merge;
 pub mod plan;
+pub mod state;
 #[cfg(test)]
 pub(crate) mod testing;
