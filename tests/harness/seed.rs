@@ -24,9 +24,6 @@ pub fn seeds(seeds: impl IntoIterator<Item = u64>) -> Vec<u64> {
 /// A generator from a seed, which is printed with what it is for, so that a failure can be run again.
 #[must_use]
 pub fn generator(what: &str, seed: u64) -> StdRng {
-    #[expect(clippy::print_stderr, reason = "a failing test shows it")]
-    {
-        eprintln!("{what}: {SEED_VARIABLE}={seed}");
-    }
+    eprintln!("{what}: {SEED_VARIABLE}={seed}");
     StdRng::seed_from_u64(seed)
 }

@@ -2,12 +2,11 @@
 //!
 //! Each claim is one test for each history in `fixtures/histories`; one more test makes every claim of every history in
 //! the folder that `JOURNAL_HISTORIES` names.
-#![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read as _, Write as _};
+use std::ffi::OsStr;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use journal::append::{Batch, append};
@@ -17,7 +16,7 @@ use journal::model::{
 use journal::source::event::decode_record;
 use journal::store::memory::MemoryStore;
 use journal::store::{ReadStore, WriteStore};
-use journal_tests::commands::{journal, replay, succeed, with};
+use journal_tests::processes::{journal, replay};
 use journal_tests::reference::{Reference, State};
 use journal_tests::{merged, seed};
 use rand::RngExt as _;
@@ -164,13 +163,12 @@ fn digest_of_state(state: &State, names: &KeyAttributes) -> (usize, String) {
     digest(lines.collect())
 }
 
-fn items_of_export(export: &[u8]) -> Vec<serde_json::Value> {
-    let text = std::str::from_utf8(export).unwrap();
-    assert!(text.is_empty() || text.ends_with('\n'));
-    text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["Item"].take()).collect()
+fn items_of_export(export: &str) -> Vec<serde_json::Value> {
+    assert!(export.is_empty() || export.ends_with('\n'));
+    export.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["Item"].take()).collect()
 }
 
-fn digest_of_export(export: &[u8]) -> (usize, String) {
+fn digest_of_export(export: &str) -> (usize, String) {
     let lines = items_of_export(export).into_iter().map(|item| {
         let text = |name: &str, letter: &str| item[name][letter].as_str().unwrap().to_owned();
         format!("{}\t{}\t{}\t{}\n", text("path", "S"), text("blob", "S"), text("mode", "S"), text("size", "N"))
@@ -188,13 +186,17 @@ impl Folder {
     fn init() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = journal::store::file_url(&folder.path().join("journal")).unwrap();
-        let _ = succeed(&mut with(journal(), ["init", "--journal", &url]));
+        let _ = journal().args(["init", "--journal", &url]).run().success();
         Self { _folder: folder, url }
     }
 
-    fn export(&self, history: &History, arguments: &[&str]) -> Vec<u8> {
-        let command = with(replay(), ["export", "--journal", &self.url, "--table", &history.truths.table]);
-        succeed(&mut with(with(command, ["--format", "dynamodb-json"]), arguments))
+    fn ingest<S: AsRef<OsStr>>(&self, files: impl IntoIterator<Item = S>) {
+        let _ = journal().args(["ingest", "--journal", &self.url]).args(files).run().success();
+    }
+
+    fn export(&self, history: &History, arguments: &[&str]) -> String {
+        let program = replay().args(["export", "--journal", &self.url, "--table", &history.truths.table]);
+        program.args(["--format", "dynamodb-json"]).args(arguments).run().success().stdout
     }
 
     fn assert_truths(&self, history: &History) {
@@ -205,33 +207,24 @@ impl Folder {
     }
 }
 
-/// Gives text to a command's standard input; the command must succeed.
-fn feed(mut command: Command, input: &[u8]) {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(move || stdin.write_all(input).unwrap());
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    });
-}
-
 // Claims. Each takes one history.
 
 fn the_commands_give_every_truth(history: &History) {
     let folder = Folder::init();
-    let ingest = ["ingest", "--journal", &folder.url, history.file.to_str().unwrap()];
-    let _ = succeed(&mut with(journal(), ingest));
+    folder.ingest([&history.file]);
     folder.assert_truths(history);
     // The same file once more changes nothing.
-    let _ = succeed(&mut with(journal(), ingest));
+    folder.ingest([&history.file]);
     folder.assert_truths(history);
 }
 
 fn records_in_reverse_give_every_truth(history: &History) {
     let folder = Folder::init();
     let reversed: Vec<&str> = history.lines.iter().rev().map(String::as_str).collect();
-    feed(with(journal(), ["ingest", "--journal", &folder.url, "-"]), (reversed.join("\n") + "\n").as_bytes());
+    let mut input = tempfile::tempfile().unwrap();
+    input.write_all(reversed.join("\n").as_bytes()).unwrap();
+    input.seek(SeekFrom::Start(0)).unwrap();
+    let _ = journal().args(["ingest", "--journal", &folder.url, "-"]).stdin(input).run().success();
     folder.assert_truths(history);
 }
 
@@ -250,14 +243,14 @@ fn files_in_any_order_with_a_third_given_twice_give_every_truth(history: &Histor
             paths.push(path);
         }
         paths.shuffle(&mut random);
-        let _ = succeed(&mut with(with(journal(), ["ingest", "--journal", &folder.url]), &paths));
+        folder.ingest(&paths);
         folder.assert_truths(history);
     }
 }
 
 fn cuts_of_every_kind_are_exact_through_the_command(history: &History) {
     let folder = Folder::init();
-    let _ = succeed(&mut with(journal(), ["ingest", "--journal", &folder.url, history.file.to_str().unwrap()]));
+    folder.ingest([&history.file]);
     let reference = Reference::of(history.records.iter().map(|record| &record.record));
     let names = history.key_attributes();
     for seed in seed::seeds([2]) {

@@ -2,7 +2,6 @@
 //!
 //! Two references: the three rules of "State at a cut" word by word, for histories of any kind; and a simulated table whose
 //! states are known without any rule, for histories as a stream gives them.
-#![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
