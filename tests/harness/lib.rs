@@ -6,8 +6,11 @@
 
 pub mod dynamodb_local;
 pub mod faulty_proxy;
+pub mod merged;
 pub mod ministack;
 pub mod processes;
+pub mod reference;
+pub mod seed;
 mod supervisor;
 
 use std::io::Write as _;
