@@ -9,9 +9,9 @@ pub mod cut;
 pub mod digest;
 pub mod filter;
 pub mod key_schema;
-pub mod listing;
 pub mod merge;
+pub mod output;
 pub mod plan;
 pub mod state;
-#[cfg(test)]
-pub(crate) mod testing;
+
+pub use journal::listing;

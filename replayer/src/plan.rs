@@ -3,12 +3,15 @@
 //! What enters are a table's timelines with their coverage and a cut; what leaves is a [`ReplayPlan`]. Which segments are
 //! left out, and why that cannot change the state, stands in SEMANTICS.md, "What is read".
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use journal::documents::TableDocument;
 use journal::error::{Classify, Kind, Result};
+use journal::format::{Footer, Layout, TAIL_BYTES, read_tail};
 use journal::layout;
 use journal::model::{Second, SequenceNumber, TableName, Timeline, TimelineLabel};
-use journal::store::ReadStore;
+use journal::store::{ReadStore, StoreError};
 use thiserror::Error;
 
 use crate::coverage::{self, Beginning, CoveredTimeline, Ending, Interval, Place};
@@ -141,19 +144,47 @@ pub async fn covered(store: &dyn ReadStore, table: &TableName) -> Result<Vec<Cov
     Ok(timelines)
 }
 
-/// Names and types of the key's attributes: from the table's description, a baseline, or the first segment that is read.
+/// Names and types of the key's attributes: from the table's description, a baseline, or a segment.
 async fn key_attributes_of(
-    _store: &dyn ReadStore,
+    store: &dyn ReadStore,
     plan: &ReplayPlan,
     timelines: &[CoveredTimeline],
 ) -> Result<Option<KeySchema>> {
     if let Some(table) = &plan.table {
         return Ok(Some(KeySchema::of_table(table)?));
     }
-    let objects = timelines.iter().map(|t| &t.objects).find(|objects| objects.timeline == plan.timeline);
-    let attributes =
-        objects.and_then(|o| o.snapshots.iter().find_map(|snapshot| snapshot.document.key_attributes.clone()));
-    Ok(attributes.map(KeySchema::unordered))
+    let Some(objects) = timelines.iter().map(|t| &t.objects).find(|objects| objects.timeline == plan.timeline) else {
+        return Ok(None);
+    };
+    if let Some(found) = objects.snapshots.iter().find_map(|snapshot| snapshot.document.key_attributes.clone()) {
+        return Ok(Some(KeySchema::unordered(found)));
+    }
+    let planned = plan.inputs.iter().find(|input| input.kind == RunKind::Segment).map(|input| input.key.as_str());
+    match planned.or(objects.segments.first().map(|segment| segment.key.as_str())) {
+        Some(key) => Ok(Some(KeySchema::unordered(footer_of(store, key).await?.key_attributes.clone()))),
+        None => Ok(None),
+    }
+}
+
+/// A run's footer, by one or two reads of its end.
+async fn footer_of(store: &dyn ReadStore, key: &str) -> Result<Arc<Footer>> {
+    let mut length = TAIL_BYTES;
+    // The second read has what the first said was missing.
+    for _ in 0..2 {
+        let (bytes, size) = store.get_tail(key, length).await?;
+        match read_tail(key, &bytes, size)? {
+            Layout::Complete(tail) => return Ok(tail.footer),
+            Layout::More(wanted) => length = wanted,
+        }
+    }
+    Err(StoreError::Range {
+        location: store.location().to_owned(),
+        key: key.to_owned(),
+        start: 0,
+        end: length,
+        size: 0,
+    }
+    .into())
 }
 
 /// Chooses timeline, interval and objects. Pure.

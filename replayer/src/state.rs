@@ -3,11 +3,11 @@
 //! What enters is a plan and a selection; what leaves are items in key order with the digest of those given out. Knows
 //! nothing of formats or targets.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use journal::error::{Classify, Kind, Result};
-use journal::model::{Attributes, Image, SequenceNumber};
+use journal::interrupt::Interrupt;
+use journal::model::{Attributes, Image, Second, SequenceNumber};
 use journal::store::ReadStore;
 use thiserror::Error;
 
@@ -21,7 +21,7 @@ use crate::plan::ReplayPlan;
 #[derive(Debug, Error)]
 pub enum StateError {
     /// The user stopped it.
-    #[error("stopped")]
+    #[error("stopped while reading items")]
     Interrupted,
     /// The visitor has all it wanted. Never shown.
     #[error("the visitor has all it wanted")]
@@ -49,24 +49,11 @@ impl Classify for StateError {
     }
 
     fn hint(&self) -> Option<String> {
-        matches!(self, Self::Item { .. }).then(|| "run `replay verify` to see which objects are unsound".to_owned())
-    }
-}
-
-/// Says that the user wants a command to stop.
-#[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    /// Asks to stop.
-    pub fn request(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether that was asked.
-    #[must_use]
-    pub fn is_requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        match self {
+            Self::Item { .. } => Some("run `replay verify` to see which objects are unsound".to_owned()),
+            Self::Interrupted => Some("nothing was written; run the same command again".to_owned()),
+            Self::Enough | Self::Lost => None,
+        }
     }
 }
 
@@ -92,6 +79,8 @@ pub struct Item<'a> {
     pub hash: ItemHash,
     /// The record that made it so; none when it comes from a baseline.
     pub sequence: Option<SequenceNumber>,
+    /// That record's second.
+    pub second: Option<Second>,
 }
 
 /// Whether a visitor wants more.
@@ -117,13 +106,13 @@ pub struct Visited {
 /// Gives the selected items of the state to `visit` in key order, with `state` to keep things in; gives `state` back.
 ///
 /// # Errors
-/// When an object cannot be read or is not what was written, `visit` fails, or `stop` is requested.
+/// When an object cannot be read or is not what was written, `visit` fails, or `interrupt` asks to stop.
 pub async fn visit_items<S, F>(
     store: Arc<dyn ReadStore>,
     plan: &ReplayPlan,
     selection: Selection,
     options: MergeOptions,
-    stop: Stop,
+    interrupt: &Interrupt,
     state: S,
     visit: F,
 ) -> Result<(S, Visited)>
@@ -137,7 +126,8 @@ where
         return Ok((state, Visited { cut_short: true, ..Visited::default() }));
     }
     let range = selection.keys.range.clone();
-    let visitor = Visitor { key, selection, stop, state, visit, digest: StateDigest::default(), cut_short: false };
+    let interrupt = interrupt.clone();
+    let visitor = Visitor { key, selection, interrupt, state, visit, digest: StateDigest::default(), cut_short: false };
     let shared = Arc::new(Mutex::new(Some(visitor)));
     let inner = Arc::clone(&shared);
     let merged = merge::for_each_item(store, plan.inputs.clone(), plan.cut, range, options, move |item| {
@@ -157,7 +147,7 @@ where
 struct Visitor<S, F> {
     key: KeySchema,
     selection: Selection,
-    stop: Stop,
+    interrupt: Interrupt,
     state: S,
     visit: F,
     digest: StateDigest,
@@ -166,7 +156,7 @@ struct Visitor<S, F> {
 
 impl<S, F: FnMut(&mut S, Item<'_>) -> Result<Flow>> Visitor<S, F> {
     fn item(&mut self, item: ItemRef<'_>) -> Result<()> {
-        if self.stop.is_requested() {
+        if self.interrupt.requested() {
             return Err(StateError::Interrupted.into());
         }
         let unreadable = |reason: String| StateError::Item { key: to_hex(item.key), reason };
@@ -183,7 +173,7 @@ impl<S, F: FnMut(&mut S, Item<'_>) -> Result<Flow>> Visitor<S, F> {
             return Ok(());
         }
         self.digest.add(hash);
-        let item = Item { key: item.key, attributes: whole, hash, sequence: item.sequence };
+        let item = Item { key: item.key, attributes: whole, hash, sequence: item.sequence, second: item.second };
         let flow = (self.visit)(&mut self.state, item)?;
         let limited = self.selection.limit.is_some_and(|limit| self.digest.items() >= limit);
         if flow == Flow::Enough || limited {

@@ -1,6 +1,7 @@
 //! SDK clients for an embedded endpoint, with credentials that open nothing.
 
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 
 /// The region that embedded clients name; the endpoint does not care.
 pub const REGION: &str = "us-east-1";
@@ -19,30 +20,26 @@ pub fn environment(endpoint: &str) -> [(&'static str, String); 5] {
     ]
 }
 
-fn credentials() -> Credentials {
-    Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "embedded DynamoDB")
+/// Settings of SDK clients for an embedded endpoint. They read no profile and no environment.
+#[must_use]
+pub fn settings(endpoint: &str) -> SdkConfig {
+    let credentials = Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "embedded DynamoDB");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(endpoint)
+        .region(Region::new(REGION))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
 }
 
-/// A DynamoDB client for an embedded endpoint. Reads no profile and no environment.
+/// A DynamoDB client for an embedded endpoint.
 #[must_use]
 pub fn dynamodb_client(endpoint: &str) -> aws_sdk_dynamodb::Client {
-    let config = aws_sdk_dynamodb::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(endpoint)
-        .region(Region::new(REGION))
-        .credentials_provider(credentials())
-        .build();
-    aws_sdk_dynamodb::Client::from_conf(config)
+    aws_sdk_dynamodb::Client::new(&settings(endpoint))
 }
 
-/// A DynamoDB Streams client for an embedded endpoint. Reads no profile and no environment.
+/// A DynamoDB Streams client for an embedded endpoint.
 #[must_use]
 pub fn streams_client(endpoint: &str) -> aws_sdk_dynamodbstreams::Client {
-    let config = aws_sdk_dynamodbstreams::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(endpoint)
-        .region(Region::new(REGION))
-        .credentials_provider(credentials())
-        .build();
-    aws_sdk_dynamodbstreams::Client::from_conf(config)
+    aws_sdk_dynamodbstreams::Client::new(&settings(endpoint))
 }

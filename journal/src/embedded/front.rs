@@ -85,7 +85,8 @@ async fn handle(State(front): State<Front>, request: Request) -> Response {
         return fault(&Fault::Internal("embedded DynamoDB is stopping".to_owned()));
     }
     let operation = match target.strip_prefix(TABLES_TARGET) {
-        Some("CreateTable" | "UpdateTable") => TableOperation::Make,
+        Some("CreateTable") => TableOperation::Create,
+        Some("UpdateTable") => TableOperation::Update,
         Some("DeleteTable") => TableOperation::Delete,
         _ => return forward(&front, request).await,
     };
@@ -96,9 +97,21 @@ async fn handle(State(front): State<Front>, request: Request) -> Response {
     }
 }
 
+async fn stream_operation(streams: Arc<Streams>, operation: String, request: Request) -> Response {
+    let Ok(body) = to_bytes(request.into_body(), STREAM_REQUEST_BYTES_MAX).await else {
+        return fault(&Fault::Validation("request body is too long or was cut off".to_owned()));
+    };
+    match tokio::task::spawn_blocking(move || streams.answer(&operation, &body)).await {
+        Ok(Ok(answer)) => respond(StatusCode::OK, &answer),
+        Ok(Err(error)) => fault(&error),
+        Err(error) => fault(&Fault::Internal(error.to_string())),
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TableOperation {
-    Make,
+    Create,
+    Update,
     Delete,
 }
 
@@ -112,37 +125,44 @@ async fn table_operation(front: Front, operation: TableOperation, request: Reque
     let Some(watch) = front.gate.watch.clone() else {
         return forward(&front, request).await;
     };
-    let (head, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, TABLE_REQUEST_BYTES_MAX).await else {
+    let (mut head, body) = request.into_parts();
+    let Ok(mut body) = to_bytes(body, TABLE_REQUEST_BYTES_MAX).await else {
         return fault(&Fault::Validation("request body is too long or was cut off".to_owned()));
     };
     let table = serde_json::from_slice(&body).ok().and_then(|named: NamesTable| TableName::parse(&named.table).ok());
-    let request = Request::from_parts(head, Body::from(body));
     let Some(table) = table else {
-        return forward(&front, request).await;
+        return forward(&front, Request::from_parts(head, Body::from(body))).await;
     };
+    let with_stream =
+        (operation == TableOperation::Create && watch.adds_streams()).then(|| add_stream(&body)).flatten();
+    let stream_added = with_stream.is_some();
+    if let Some(with_stream) = with_stream {
+        body = with_stream.into();
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
     let _turn = front.gate.turn.lock().await;
     if operation == TableOperation::Delete
         && let Err(reason) = watch.before_delete(&table).await
     {
         return fault(&Fault::Internal(format!("table {table} cannot be deleted now: {reason}")));
     }
-    let response = forward(&front, request).await;
-    if operation == TableOperation::Make && response.status().is_success() {
-        watch.after_change(&table).await;
+    let response = forward(&front, Request::from_parts(head, Body::from(body))).await;
+    if operation != TableOperation::Delete && response.status().is_success() {
+        watch.after_change(&table, stream_added).await;
     }
     response
 }
 
-async fn stream_operation(streams: Arc<Streams>, operation: String, request: Request) -> Response {
-    let Ok(body) = to_bytes(request.into_body(), STREAM_REQUEST_BYTES_MAX).await else {
-        return fault(&Fault::Validation("request body is too long or was cut off".to_owned()));
-    };
-    match tokio::task::spawn_blocking(move || streams.answer(&operation, &body)).await {
-        Ok(Ok(answer)) => respond(StatusCode::OK, &answer),
-        Ok(Err(error)) => fault(&error),
-        Err(error) => fault(&Fault::Internal(error.to_string())),
+/// The body of a `CreateTable` with a stream in it; none when it asks for one itself.
+fn add_stream(body: &[u8]) -> Option<Vec<u8>> {
+    let mut request: Value = serde_json::from_slice(body).ok()?;
+    let wanted = request.get("StreamSpecification").and_then(|stream| stream.get("StreamEnabled"));
+    if wanted.is_some_and(|enabled| *enabled != Value::Bool(false)) {
+        return None;
     }
+    let stream = json!({"StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES"});
+    request.as_object_mut()?.insert("StreamSpecification".to_owned(), stream);
+    serde_json::to_vec(&request).ok()
 }
 
 async fn forward(front: &Front, mut request: Request) -> Response {

@@ -20,7 +20,7 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 
-pub use client::{ACCESS_KEY, REGION, dynamodb_client, environment, streams_client};
+pub use client::{ACCESS_KEY, REGION, dynamodb_client, environment, settings, streams_client};
 pub use error::EmbeddedError;
 pub use watch::{Endpoints, TableWatch};
 

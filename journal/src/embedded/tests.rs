@@ -272,8 +272,13 @@ struct Recorder {
 
 #[async_trait::async_trait]
 impl TableWatch for Recorder {
-    async fn after_change(&self, table: &crate::model::TableName) {
-        self.heard.lock().unwrap().push(format!("changed {table}"));
+    fn adds_streams(&self) -> bool {
+        true
+    }
+
+    async fn after_change(&self, table: &crate::model::TableName, stream_added: bool) {
+        let added = if stream_added { ", stream added" } else { "" };
+        self.heard.lock().unwrap().push(format!("changed {table}{added}"));
     }
 
     async fn before_delete(&self, table: &crate::model::TableName) -> Result<(), String> {
@@ -304,6 +309,8 @@ async fn a_watch_hears_of_tables_before_their_clients_do_and_can_hold_up_a_delet
         ["changed notes-table-dev", "deleting notes-table-dev", "deleting notes-table-dev"]
     );
     assert!(client.describe_table().table_name(TABLE).send().await.is_err());
+    assert!(make_table(&client, false).await.is_some());
+    assert_eq!(recorder.heard.lock().unwrap()[3], "changed notes-table-dev, stream added");
     embedded.stop().await.unwrap();
 }
 

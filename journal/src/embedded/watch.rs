@@ -18,8 +18,13 @@ pub struct Endpoints {
 /// Hears of tables. The hooks are called one at a time; each must end by itself within seconds, for a client waits.
 #[async_trait]
 pub trait TableWatch: Send + Sync + fmt::Debug {
-    /// The table was made or changed; its client hears so when this returns.
-    async fn after_change(&self, table: &TableName);
+    /// Whether a table that is to be made without a stream is made with one that shows both images. Switched on later, it
+    /// would not have begun with the table.
+    fn adds_streams(&self) -> bool;
+
+    /// The table was made or changed; its client hears so when this returns. `stream_added` says that it was to be made
+    /// without a stream and has one.
+    async fn after_change(&self, table: &TableName, stream_added: bool);
 
     /// The table is about to be deleted.
     ///

@@ -196,8 +196,8 @@ pub fn start_of(document: &TableDocument, first_seen: Second) -> StartDocument {
     let first_readable =
         Second::new(first_seen.get().saturating_sub(STREAM_LIFE_SECONDS - TRIM_MARGIN_SECONDS)).unwrap_or(Second::MIN);
     let born = document.stream_arn.timeline().label.birth_milliseconds();
-    let birth =
-        born.and_then(|milliseconds| Second::new(milliseconds / 1000).ok()).filter(|birth| *birth <= first_seen);
+    let birth = born.and_then(|milliseconds| Second::new(milliseconds / 1000).ok());
+    let birth = birth.filter(|birth| birth.get() <= first_seen.get().saturating_add(CLOCKS_APART_SECONDS_MAX));
     let (Some(born), Some(birth)) = (born, birth) else {
         return StartDocument {
             covered_from: first_seen,

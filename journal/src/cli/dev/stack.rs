@@ -21,7 +21,7 @@ use crate::store::{self, WriteStore};
 const JOURNAL_FOLDER: &str = "journal";
 
 /// What the stack tells whoever runs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Notice {
     /// A table's changes go to the journal from now on.
     Following(TableName),
@@ -99,7 +99,7 @@ impl Stack {
                 let followers = Arc::new(Followers::new(endpoints, store, stop, leave_alone, listener));
                 // The receiver waits below.
                 let _ = send.send(Arc::clone(&followers));
-                followers
+                Arc::new(followers)
             }
         })
         .await?;
