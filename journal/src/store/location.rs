@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::{StoreError, key};
 
+/// The longest prefix in a bucket: it leaves room for the longest name of a segment below the longest name of a table.
+const PREFIX_BYTES_MAX: usize = 400;
+
 /// A parsed location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
@@ -118,13 +121,13 @@ fn parse_s3(rest: &str) -> Result<Location, String> {
     if bucket.len() > 255 || !bucket.bytes().all(usual) {
         return Err(format!("{bucket:?} is not a bucket's name"));
     }
+    if prefix.is_empty() {
+        return Ok(Location::S3 { bucket: bucket.to_owned(), prefix: String::new() });
+    }
     let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-    if !prefix.is_empty() {
-        key::check(prefix).map_err(|error| error.to_string())?;
-        // Leaves room for the longest name of a segment below the longest name of a table.
-        if prefix.len() > 400 {
-            return Err("the prefix is longer than 400 bytes".to_owned());
-        }
+    key::check(prefix).map_err(|error| error.to_string())?;
+    if prefix.len() > PREFIX_BYTES_MAX {
+        return Err(format!("the prefix is longer than {PREFIX_BYTES_MAX} bytes"));
     }
     Ok(Location::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }

@@ -369,3 +369,92 @@ impl WriteStore for FileStore {
         self.run("delete", key, move |folder| folder.delete(&wanted)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Classify, Kind};
+
+    async fn store() -> (tempfile::TempDir, FileStore) {
+        let root = tempfile::tempdir().unwrap();
+        let store = FileStore::open_write("file:///journal", root.path()).await.unwrap();
+        (root, store)
+    }
+
+    fn mapped(kind: ErrorKind) -> StoreError {
+        Folder::new("file:///journal", Path::new("/journal")).failed("write", "a/b", &kind.into())
+    }
+
+    #[test]
+    fn errors_of_the_file_system_are_told_as_what_the_user_can_do() {
+        for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::FileTooLarge] {
+            let error = mapped(kind);
+            assert!(matches!(error, StoreError::Full { .. }), "{error}");
+            assert_eq!(error.kind(), Kind::Unavailable);
+        }
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem] {
+            let error = mapped(kind);
+            assert!(matches!(error, StoreError::Denied { .. }), "{error}");
+            assert!(error.to_string().starts_with("write a/b in file:///journal: permission denied"), "{error}");
+            assert_eq!(error.kind(), Kind::Invalid);
+        }
+        assert!(matches!(mapped(ErrorKind::NotADirectory), StoreError::Refused { .. }));
+        assert!(matches!(mapped(ErrorKind::TimedOut), StoreError::Unavailable { attempts: 1, .. }));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_systems_own_numbers_are_known() {
+        // ENOSPC, EDQUOT, EFBIG; EACCES, EPERM, EROFS.
+        let folder = Folder::new("file:///journal", Path::new("/journal"));
+        let mapped = |number| folder.failed("write", "a", &std::io::Error::from_raw_os_error(number));
+        assert!([28, 122, 27].into_iter().all(|number| matches!(mapped(number), StoreError::Full { .. })));
+        assert!([13, 1, 30].into_iter().all(|number| matches!(mapped(number), StoreError::Denied { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_folder_and_an_object_cannot_share_a_name() {
+        let (_root, store) = store().await;
+        store.put_new("a/b", Bytes::from_static(b"x")).await.unwrap();
+        for key in ["a", "a/b/c"] {
+            let put = store.put_new(key, Bytes::from_static(b"x")).await;
+            assert!(matches!(put, Err(StoreError::Refused { .. })), "{key}: {put:?}");
+            let replaced = store.replace(key, Bytes::from_static(b"x")).await;
+            assert!(matches!(replaced, Err(StoreError::Refused { .. })), "{key}: {replaced:?}");
+            assert!(matches!(store.get(key).await, Err(StoreError::NotFound { .. })), "{key}");
+            assert!(matches!(store.get_tail(key, 1).await, Err(StoreError::NotFound { .. })), "{key}");
+        }
+        store.delete("a/b/c").await.unwrap();
+        assert_eq!(store.list_all("").await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_lost_mount_is_told_and_never_looks_like_an_empty_journal() {
+        let (root, store) = store().await;
+        store.put_new("a/b", Bytes::from_static(b"x")).await.unwrap();
+        drop(root);
+        let body = Bytes::from_static(b"x");
+        let gone = |error: &StoreError| matches!(error, StoreError::NoLocation { .. });
+        assert!(gone(&store.get("a/b").await.unwrap_err()));
+        assert!(gone(&store.get_range("a/b", 0..1).await.unwrap_err()));
+        assert!(gone(&store.list("", None).await.unwrap_err()));
+        assert!(gone(&store.list_all("a/").await.unwrap_err()));
+        assert!(gone(&store.list_folders("").await.unwrap_err()));
+        assert!(gone(&store.put_new("a/c", body.clone()).await.unwrap_err()));
+        assert!(gone(&store.replace("a/c", body).await.unwrap_err()));
+        assert!(gone(&store.delete("a/b").await.unwrap_err()));
+    }
+
+    #[tokio::test]
+    async fn what_a_crash_left_is_not_an_object_and_goes_when_a_writer_opens() {
+        let (root, store) = store().await;
+        store.put_new("a", Bytes::from_static(b"x")).await.unwrap();
+        let left = root.path().join(key::TEMPORARY_FOLDER).join("0123456789abcdef");
+        std::fs::write(&left, "half an obj").unwrap();
+        FileStore::open_read("file:///journal", root.path()).await.unwrap();
+        assert!(left.exists(), "a reader changes nothing");
+        assert_eq!(store.list_all("").await.unwrap().len(), 1);
+        FileStore::open_write("file:///journal", root.path()).await.unwrap();
+        assert!(!left.exists());
+    }
+}

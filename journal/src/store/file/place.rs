@@ -182,12 +182,14 @@ impl Temporary {
             };
             let temporary = Self { path, file };
             // Between the creation and the lock another process may have taken the file for abandoned.
-            match temporary.file.try_lock() {
-                Err(TryLockError::WouldBlock) => {}
+            let ours = match temporary.file.try_lock() {
+                Ok(()) => fs::exists(&temporary.path)?,
+                Err(TryLockError::WouldBlock) => false,
                 // Where files cannot be locked, nobody takes any for abandoned.
-                Err(TryLockError::Error(_)) => return Ok(temporary),
-                Ok(()) if fs::exists(&temporary.path)? => return Ok(temporary),
-                Ok(()) => {}
+                Err(TryLockError::Error(_)) => true,
+            };
+            if ours {
+                return Ok(temporary);
             }
         }
         Err(io::Error::other("temporary files are removed as fast as they are made"))
@@ -228,5 +230,96 @@ pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
         // Folders cannot be opened elsewhere.
         Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_failed_put_leaves_neither_an_object_nor_a_temporary_file() {
+        let root = tempfile::tempdir().unwrap();
+        let placer = Placer::new(root.path());
+        let target = root.path().join("a/b");
+        let full = |_: &Path, _: &Path| Err(ErrorKind::StorageFull.into());
+        let error = placer.place_new_by(&target, b"body", full).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert!(!target.exists());
+        assert_eq!(names(&root.path().join(TEMPORARY_FOLDER)), [""; 0]);
+    }
+
+    #[test]
+    fn without_hard_links_a_put_is_still_create_only() {
+        let root = tempfile::tempdir().unwrap();
+        let placer = Placer::new(root.path());
+        let target = root.path().join("a/b");
+        let no_links = |_: &Path, _: &Path| Err(ErrorKind::PermissionDenied.into());
+        assert_eq!(placer.place_new_by(&target, b"one", no_links).unwrap(), Placed::Created);
+        assert_eq!(placer.place_new_by(&target, b"two", no_links).unwrap(), Placed::WasThere);
+        assert_eq!(fs::read(&target).unwrap(), b"one");
+        assert_eq!(names(&root.path().join(TEMPORARY_FOLDER)), ["lock"]);
+    }
+
+    #[test]
+    fn what_a_crashed_writer_left_is_cleared_and_what_a_live_one_writes_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join(TEMPORARY_FOLDER);
+        let placer = Placer::new(root.path());
+        let live = Temporary::write(&folder, b"live").unwrap();
+        // A crash closes the file and so frees its lock; the name stays.
+        fs::write(folder.join("00000000deadbeef"), "half").unwrap();
+        placer.clear_abandoned();
+        assert_eq!(names(&folder), [live.path.file_name().unwrap().to_str().unwrap()]);
+        fs::hard_link(&live.path, root.path().join("object")).unwrap();
+        drop(live);
+        assert_eq!(names(&folder), [""; 0]);
+        assert_eq!(fs::read(root.path().join("object")).unwrap(), b"live");
+    }
+
+    #[test]
+    fn a_folder_that_somebody_removed_is_made_again() {
+        let root = tempfile::tempdir().unwrap();
+        let placer = Placer::new(root.path());
+        assert_eq!(placer.place_new(&root.path().join("a/b/1"), b"1").unwrap(), Placed::Created);
+        fs::remove_dir_all(root.path().join("a")).unwrap();
+        assert_eq!(placer.place_new(&root.path().join("a/b/2"), b"2").unwrap(), Placed::Created);
+        fs::remove_dir_all(root.path().join("a")).unwrap();
+        placer.place_over(&root.path().join("a/b/3"), b"3").unwrap();
+        assert_eq!(names(&root.path().join("a/b")), ["3"]);
+    }
+
+    #[test]
+    fn of_many_writers_of_one_name_one_wins() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("a/b");
+        let created = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|writer: u8| {
+                    let (root, target) = (root.path(), &target);
+                    scope.spawn(move || Placer::new(root).place_new(target, &[writer; 1000]).unwrap())
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|p| *p == Placed::Created).count()
+        });
+        assert_eq!(created, 1);
+        let stored = fs::read(&target).unwrap();
+        assert!(stored.len() == 1000 && stored.iter().all(|byte| *byte == stored[0]));
+    }
+
+    #[test]
+    fn a_missing_root_is_not_made_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let gone = root.path().join("gone");
+        let error = Placer::new(&gone).place_new(&gone.join("a"), b"a").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(!gone.exists());
     }
 }

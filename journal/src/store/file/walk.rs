@@ -112,3 +112,81 @@ fn entries(root: &Path, folder: &str) -> io::Result<Vec<String>> {
     names.sort_unstable();
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(keys: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for key in keys {
+            let path = root.path().join(key);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, key).unwrap();
+        }
+        root
+    }
+
+    fn keys(root: &Path, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+        objects(root, prefix, after, limit).unwrap().into_iter().map(|object| object.key).collect()
+    }
+
+    const KEYS: [&str; 9] = ["B", "a!/x", "a-b", "a-b-c/d", "a/b", "a/b-", "a/c/d", "a0", "é/z"];
+
+    #[test]
+    fn a_listing_is_in_the_order_of_whole_keys() {
+        let root = tree(&KEYS);
+        let mut sorted = KEYS.map(str::to_owned);
+        sorted.sort();
+        assert_eq!(keys(root.path(), "", None, 100), sorted);
+    }
+
+    #[test]
+    fn any_prefix_and_any_start_give_what_a_filter_gives() {
+        let root = tree(&KEYS);
+        let mut sorted = KEYS.to_vec();
+        sorted.sort_unstable();
+        let starts =
+            ["", "A", "B", "a", "a!", "a!/", "a!/x", "a-", "a-b", "a-b-c/d", "a/", "a/b", "a/b-", "a/c/", "a/c/zz"];
+        for prefix in ["", "a", "a-", "a-b", "a/", "a/b", "a/c/", "b", "é", "é/z", "é/z/"] {
+            for after in starts.into_iter().chain(["a0", "b", "é/z", "\u{ffff}"]).map(Some).chain([None]) {
+                let expected: Vec<_> = sorted
+                    .iter()
+                    .filter(|key| key.starts_with(prefix) && after.is_none_or(|after| **key > after))
+                    .copied()
+                    .collect();
+                assert_eq!(keys(root.path(), prefix, after, 100), expected, "{prefix:?} after {after:?}");
+                let first: Vec<_> = expected.iter().take(2).copied().collect();
+                assert_eq!(keys(root.path(), prefix, after, 2), first, "{prefix:?} after {after:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn temporary_files_and_empty_folders_are_not_seen() {
+        let root = tree(&["~tmp/0123", "~quarantine/a", "t/~tmp/x"]);
+        fs::create_dir_all(root.path().join("empty/empty")).unwrap();
+        assert_eq!(keys(root.path(), "", None, 100), ["t/~tmp/x", "~quarantine/a"]);
+        assert_eq!(folders(root.path(), "").unwrap(), ["t", "~quarantine"]);
+        assert_eq!(folders(root.path(), "none/").unwrap(), [""; 0]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_a_broken_one_is_told() {
+        let other = tree(&["old/segment"]);
+        let root = tree(&["a"]);
+        std::os::unix::fs::symlink(other.path().join("old"), root.path().join("moved")).unwrap();
+        assert_eq!(keys(root.path(), "", None, 100), ["a", "moved/segment"]);
+        drop(other);
+        assert_eq!(objects(root.path(), "", None, 100).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_circle_of_links_ends() {
+        let root = tree(&["a/b"]);
+        std::os::unix::fs::symlink(root.path(), root.path().join("a/circle")).unwrap();
+        assert!(objects(root.path(), "", None, usize::MAX).is_err_and(|error| error.kind() != ErrorKind::NotFound));
+    }
+}

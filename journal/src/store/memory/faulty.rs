@@ -332,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_happens_after_the_stop() {
         let inner = Arc::new(MemoryStore::new());
-        let store = FaultyStore::new(Arc::clone(&inner) as Arc<dyn WriteStore>, FaultPlan::none().stop_after(1));
+        let store = FaultyStore::new(inner.clone(), FaultPlan::none().stop_after(1));
         store.put_new("a", body()).await.unwrap();
         assert!(store.put_new("b", body()).await.is_err());
         assert!(store.delete("a").await.is_err());

@@ -41,46 +41,59 @@ where
 {
     let said = message(error);
     match error {
-        SdkError::ServiceError(_) | SdkError::ResponseError(_) => {}
-        SdkError::TimeoutError(_) => return Failure::Transient(said),
-        SdkError::DispatchFailure(failure) if failure.is_user() => return Failure::Final(Refusal::Settings(said)),
-        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
-            return Failure::Transient(said);
+        SdkError::ServiceError(_) | SdkError::ResponseError(_) => match error.raw_response() {
+            Some(response) => by_answer(response, error.code().unwrap_or_default(), said),
+            None => Failure::Transient(said),
+        },
+        // Credentials that ran out and cannot be renewed come as a dispatch that failed, as does an endpoint that is no URL.
+        SdkError::DispatchFailure(failure) if failure.is_user() || chain(error).contains("credential") => {
+            Failure::Final(Refusal::Settings(said))
         }
-        // Credentials that run out and cannot be renewed come this way.
-        SdkError::DispatchFailure(_) if mentions_credentials(error) => {
-            return Failure::Final(Refusal::Settings(said));
-        }
-        SdkError::DispatchFailure(_) => return Failure::Transient(said),
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Failure::Transient(said),
         // The request could not even be made: a setting, or a defect.
-        _ => return Failure::Final(Refusal::Settings(said)),
+        _ => Failure::Final(Refusal::Settings(said)),
     }
-    let response = error.raw_response();
-    let status = response.map_or(0, |response| response.status().as_u16());
-    let header = |name: &str| response.and_then(|response| response.headers().get(name)).map(str::to_owned);
-    Failure::Final(match (status, error.code().unwrap_or_default()) {
-        (
-            _,
-            "RequestTimeout" | "SlowDown" | "InternalError" | "ServiceUnavailable" | "BadDigest" | "OperationAborted",
-        )
-        | (_, "ConditionalRequestConflict" | "Throttling" | "ThrottlingException" | "IncompleteBody")
-        | (0 | 200..=299 | 408 | 409 | 425 | 429 | 500 | 502..=504, _) => return Failure::Transient(said),
-        (_, "NoSuchBucket") => Refusal::NoBucket,
-        (_, "NoSuchKey" | "NotFound") => Refusal::NoObject,
-        (_, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired") => Refusal::Settings(said),
-        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "RequestTimeTooSkewed") => Refusal::Settings(said),
-        (301 | 307 | 308, _) | (_, "AuthorizationHeaderMalformed" | "PermanentRedirect") => {
-            Refusal::Region(header("x-amz-bucket-region"))
-        }
-        (401 | 403, _) => Refusal::Denied(said),
-        (404, _) => Refusal::NoObject,
-        (405 | 501, _) => Refusal::NotSupported(said),
-        (412, _) => Refusal::Exists,
-        (416, _) => Refusal::Range(header("content-range").as_deref().and_then(total_of)),
-        (507, _) | (_, "QuotaExceeded" | "XMinioStorageFull") => Refusal::Full,
-        (505.., _) => return Failure::Transient(said),
-        _ => Refusal::Other(said),
-    })
+}
+
+/// Sorts an answer by its code, which is empty when it has none, then by its status.
+fn by_answer(response: &HttpResponse, code: &str, said: String) -> Failure<Refusal> {
+    let header = |name: &str| response.headers().get(name).map(str::to_owned);
+    let refusal = match code {
+        "RequestTimeout"
+        | "SlowDown"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "BadDigest"
+        | "IncompleteBody"
+        | "OperationAborted"
+        | "ConditionalRequestConflict"
+        | "Throttling"
+        | "ThrottlingException" => return Failure::Transient(said),
+        "NoSuchBucket" => Refusal::NoBucket,
+        "NoSuchKey" | "NotFound" => Refusal::NoObject,
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "TokenRefreshRequired"
+        | "InvalidAccessKeyId"
+        | "InvalidToken"
+        | "SignatureDoesNotMatch"
+        | "RequestTimeTooSkewed" => Refusal::Settings(said),
+        "AuthorizationHeaderMalformed" | "PermanentRedirect" => Refusal::Region(header("x-amz-bucket-region")),
+        "QuotaExceeded" | "XMinioStorageFull" => Refusal::Full,
+        _ => match response.status().as_u16() {
+            301 | 307 | 308 => Refusal::Region(header("x-amz-bucket-region")),
+            401 | 403 => Refusal::Denied(said),
+            404 => Refusal::NoObject,
+            405 | 501 => Refusal::NotSupported(said),
+            412 => Refusal::Exists,
+            416 => Refusal::Range(header("content-range").as_deref().and_then(total_of)),
+            507 => Refusal::Full,
+            // An answer that says success but could not be read; a conflict; a service that is busy.
+            ..=299 | 408 | 409 | 425 | 429 | 500.. => return Failure::Transient(said),
+            _ => Refusal::Other(said),
+        },
+    };
+    Failure::Final(refusal)
 }
 
 /// The size in `bytes 0-9/SIZE` or `bytes */SIZE`.
@@ -115,6 +128,66 @@ pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-fn mentions_credentials(error: &(dyn StdError + 'static)) -> bool {
-    chain(error).to_ascii_lowercase().contains("credential")
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::config::http::HttpResponse;
+    use aws_sdk_s3::error::ErrorMetadata;
+    use aws_sdk_s3::operation::put_object::PutObjectError;
+    use aws_sdk_s3::primitives::SdkBody;
+
+    use super::*;
+
+    fn answered(status: u16, code: &str, header: Option<(&'static str, &'static str)>) -> Failure<Refusal> {
+        let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::empty());
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, value);
+        }
+        let meta = if code.is_empty() { ErrorMetadata::builder() } else { ErrorMetadata::builder().code(code) };
+        classify(&SdkError::service_error(PutObjectError::generic(meta.message("why").build()), response))
+    }
+
+    fn refused(status: u16, code: &str) -> Refusal {
+        match answered(status, code, None) {
+            Failure::Final(refusal) => refusal,
+            Failure::Transient(reason) => panic!("{status} {code} is transient: {reason}"),
+        }
+    }
+
+    #[test]
+    fn what_may_work_the_next_time_is_told_from_what_will_not() {
+        for (status, code) in [
+            (500, "InternalError"),
+            (503, "SlowDown"),
+            (503, ""),
+            (429, ""),
+            (400, "RequestTimeout"),
+            (400, "BadDigest"),
+            (409, "ConditionalRequestConflict"),
+            (409, ""),
+            (502, ""),
+            (200, ""),
+        ] {
+            assert!(matches!(answered(status, code, None), Failure::Transient(_)), "{status} {code}");
+        }
+        assert_eq!(refused(404, "NoSuchBucket"), Refusal::NoBucket);
+        assert_eq!(refused(404, "NoSuchKey"), Refusal::NoObject);
+        assert_eq!(refused(404, ""), Refusal::NoObject);
+        assert_eq!(refused(412, "PreconditionFailed"), Refusal::Exists);
+        assert_eq!(refused(403, "AccessDenied"), Refusal::Denied("403 AccessDenied: why".to_owned()));
+        assert!(matches!(refused(403, "InvalidAccessKeyId"), Refusal::Settings(_)));
+        assert!(matches!(refused(400, "ExpiredToken"), Refusal::Settings(_)));
+        assert!(matches!(refused(501, "NotImplemented"), Refusal::NotSupported(_)));
+        assert!(matches!(refused(400, "InvalidRequest"), Refusal::Other(_)));
+        assert_eq!(refused(507, "XMinioStorageFull"), Refusal::Full);
+    }
+
+    #[test]
+    fn headers_that_help_are_passed_on() {
+        let moved = answered(301, "PermanentRedirect", Some(("x-amz-bucket-region", "eu-west-1")));
+        assert!(matches!(moved, Failure::Final(Refusal::Region(Some(region))) if region == "eu-west-1"));
+        let short = answered(416, "InvalidRange", Some(("content-range", "bytes */17")));
+        assert!(matches!(short, Failure::Final(Refusal::Range(Some(17)))));
+        assert_eq!(total_of("bytes 3-9/10"), Some(10));
+        assert_eq!(total_of("bytes 3-9/*"), None);
+    }
 }

@@ -13,6 +13,7 @@ mod retry;
 use std::ops::Range;
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -21,7 +22,7 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{AggregatedBytes, ByteStream};
 use aws_sdk_s3::types::{BucketVersioningStatus, ChecksumMode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -49,30 +50,46 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// Opens a bucket for reading; `location` is what the user gave, for messages.
+    /// Opens a bucket for reading with the AWS settings of the environment; `location` is what the user gave, for
+    /// messages.
     ///
     /// # Errors
     /// [`StoreError::NoLocation`] when there is no such bucket, [`StoreError::Denied`] when it cannot be listed,
     /// [`StoreError::Settings`] when AWS settings are missing.
     pub async fn open_read(location: &str, bucket: &str, prefix: &str) -> Result<Self, StoreError> {
-        let store = Self::connect(location, bucket, prefix).await?;
+        let settings = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let store = Self::connect(&settings, location, bucket, prefix).await?;
         store.check_readable().await?;
         Ok(store)
     }
 
-    /// Opens a bucket for writing. A writer need not be allowed to list it.
+    /// Opens a bucket for writing with the AWS settings of the environment.
     ///
     /// # Errors
-    /// As [`S3Store::open_read`], and [`StoreError::Unversioned`] when the bucket keeps no versions.
+    /// As [`S3Store::open_write_with`].
     pub async fn open_write(location: &str, bucket: &str, prefix: &str) -> Result<Self, StoreError> {
-        let store = Self::connect(location, bucket, prefix).await?;
+        let settings = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        Self::open_write_with(&settings, location, bucket, prefix).await
+    }
+
+    /// Opens a bucket for writing with AWS settings that are loaded already. A writer need not be allowed to list it.
+    ///
+    /// # Errors
+    /// [`StoreError::NoLocation`] when there is no such bucket, [`StoreError::Unversioned`] when it keeps no versions,
+    /// [`StoreError::Settings`] when AWS settings are missing.
+    pub async fn open_write_with(
+        settings: &SdkConfig,
+        location: &str,
+        bucket: &str,
+        prefix: &str,
+    ) -> Result<Self, StoreError> {
+        let store = Self::connect(settings, location, bucket, prefix).await?;
         store.check_versioning().await?;
         Ok(store)
     }
 
-    async fn connect(location: &str, bucket: &str, prefix: &str) -> Result<Self, StoreError> {
+    async fn connect(settings: &SdkConfig, location: &str, bucket: &str, prefix: &str) -> Result<Self, StoreError> {
         let missing = |reason: String| StoreError::Settings { location: location.to_owned(), reason };
-        let settings = aws_config::load_defaults(BehaviorVersion::latest()).await;
         if settings.region().is_none() {
             return Err(missing("no AWS region is set".to_owned()));
         }
@@ -83,7 +100,7 @@ impl S3Store {
             return Err(missing(format!("no AWS credentials were found: {}", chain(&error))));
         }
         let service_endpoint = std::env::var_os("AWS_ENDPOINT_URL_S3").is_some_and(|url| !url.is_empty());
-        let config = aws_sdk_s3::config::Builder::from(&settings)
+        let config = aws_sdk_s3::config::Builder::from(settings)
             .force_path_style(settings.endpoint_url().is_some() || service_endpoint)
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
@@ -95,7 +112,7 @@ impl S3Store {
             root: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
             client: Client::from_conf(config),
             sends_checksums: !when_required,
-            policy: RetryPolicy::default(),
+            policy: RetryPolicy::with_attempts(settings.retry_config().map(RetryConfig::max_attempts)),
         })
     }
 
@@ -264,7 +281,7 @@ struct Answer {
 
 async fn collect(answer: GetObjectOutput) -> Result<Bytes, Failure<Refusal>> {
     let collected = answer.body.collect().await;
-    collected.map(|body| body.into_bytes()).map_err(|error| Failure::Transient(chain(&error)))
+    collected.map(AggregatedBytes::into_bytes).map_err(|error| Failure::Transient(chain(&error)))
 }
 
 fn size(bytes: &Bytes) -> u64 {
