@@ -12,6 +12,7 @@ pub mod documents;
 pub mod embedded;
 pub mod error;
 pub mod format;
+pub mod interrupt;
 pub mod layout;
 pub mod model;
 pub mod source;

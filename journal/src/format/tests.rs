@@ -134,8 +134,9 @@ fn encode(options: WriterOptions, records: &[ChangeRecord]) -> EncodedRun {
     RunWriter::encode(options, stream(), names(), records).unwrap()
 }
 
-fn small(options: WriterOptions, block_bytes: usize) -> WriterOptions {
-    WriterOptions { block_bytes, ..options }
+fn small(mut options: WriterOptions, block_bytes: usize) -> WriterOptions {
+    options.block_bytes = block_bytes;
+    options
 }
 
 fn snapshot() -> EncodedRun {

@@ -2,3 +2,10 @@
 //!
 //! What enters are bytes of services and files; what leaves are [`StreamRecord`](crate::model::StreamRecord)s and, for
 //! what cannot be understood, [`QuarantinedRecord`](crate::append::QuarantinedRecord)s. Knows nothing of segments.
+
+pub mod attribute;
+pub mod event;
+mod record;
+pub mod sdk;
+
+pub use record::{RecordError, VIEW_NEEDED};

@@ -1,1 +1,3 @@
-//! The live table: its description for `table.json`, and the baseline scan.
+//! The live table: its description for `table.json`, what is needed to make it again, and the baseline scan.
+
+pub mod recreate;

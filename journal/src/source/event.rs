@@ -1,0 +1,495 @@
+//! Stream records in Lambda's JSON shape, decoded strictly and straight into the model.
+//!
+//! What enters is the JSON of one record or of an event with `Records`; what leaves are [`StreamRecord`]s and, for what
+//! is not understood, the record's own bytes with the reason. Field names that are not known are ignored. The types read
+//! from any serde deserializer, so the parser can be changed. Knows nothing of files, services or segments.
+//!
+//! Source: "Using AWS Lambda with Amazon DynamoDB", example event, in the AWS Lambda Developer Guide, and `Record` in the
+//! Amazon DynamoDB Streams API reference.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, de};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use super::attribute::{Item, cut};
+use super::record::{self, Parts, RecordError};
+use crate::append::Batch;
+use crate::error::{Classify, Kind};
+use crate::model::{Attributes, Second, StreamArn, StreamRecord};
+
+/// Levels that an unknown field may have below it. Known fields stay far below.
+const IGNORED_LEVELS_MAX: usize = 100;
+
+/// Why a document is not an event of stream records.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[error("not an event of stream records: {reason}")]
+pub struct EventError {
+    /// What is wrong and where.
+    pub reason: String,
+}
+
+impl Classify for EventError {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("give a document of the form {\"Records\":[…]} as a DynamoDB stream sends it to a function".to_owned())
+    }
+}
+
+/// Decodes one stream record.
+///
+/// # Errors
+/// When it is not understood; [`RecordError::reason`] is what quarantine says of it.
+pub fn decode_record(raw: &[u8]) -> Result<StreamRecord, RecordError> {
+    decode_record_of(raw, None)
+}
+
+/// As [`decode_record`]; a record that does not name its stream is taken to be of `stream`.
+///
+/// # Errors
+/// As [`decode_record`].
+pub fn decode_record_of(raw: &[u8], stream: Option<&StreamArn>) -> Result<StreamRecord, RecordError> {
+    let record: EventRecord<'_> =
+        serde_json::from_slice(raw).map_err(|error| RecordError::Malformed { reason: error.to_string() })?;
+    record.into_stream_record(stream)
+}
+
+/// Decodes a `{"Records":[…]}` document. Records that are not understood are in the batch as what they are: quarantined,
+/// with their own bytes.
+///
+/// # Errors
+/// When the document as a whole is not JSON or has no `Records`.
+pub fn decode_event(bytes: &[u8]) -> Result<Batch, EventError> {
+    let event: Event<'_> = serde_json::from_slice(bytes).map_err(|error| EventError { reason: error.to_string() })?;
+    let mut batch = Batch::default();
+    for raw in event.records {
+        push(&mut batch, raw.get().as_bytes(), None);
+    }
+    Ok(batch)
+}
+
+/// Decodes a record into `batch`, as a record or as quarantined.
+pub(super) fn push(batch: &mut Batch, raw: &[u8], stream: Option<&StreamArn>) {
+    match decode_record_of(raw, stream) {
+        Ok(record) => batch.records.push(record),
+        Err(error) => {
+            let named = named_stream(raw);
+            batch.quarantined.push(error.quarantine(named.as_ref().or(stream), Bytes::copy_from_slice(raw)));
+        }
+    }
+}
+
+/// The stream that a record names, whatever else is wrong with it.
+fn named_stream(raw: &[u8]) -> Option<StreamArn> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(rename = "eventSourceARN", borrow)]
+        stream: Cow<'a, str>,
+    }
+    let named: Named<'_> = serde_json::from_slice(raw).ok()?;
+    StreamArn::parse(&named.stream).ok()
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(rename = "Records", borrow)]
+    records: Vec<&'a RawValue>,
+}
+
+/// One record of an event as its JSON says it, before it is checked.
+#[derive(Debug, Default)]
+pub struct EventRecord<'a> {
+    event_name: Option<Cow<'a, str>>,
+    stream: Option<Cow<'a, str>>,
+    user: Option<Identity>,
+    change: Option<Change<'a>>,
+}
+
+impl EventRecord<'_> {
+    /// Checks the record and takes it for what it says. `stream` is what a record is of that does not name one.
+    ///
+    /// # Errors
+    /// When it is not understood.
+    pub fn into_stream_record(self, stream: Option<&StreamArn>) -> Result<StreamRecord, RecordError> {
+        let stream = match (self.stream, stream) {
+            (Some(text), _) => StreamArn::parse(&text).map_err(|source| RecordError::Stream { source })?,
+            (None, Some(stream)) => stream.clone(),
+            (None, None) => return Err(RecordError::Missing { field: "eventSourceARN" }),
+        };
+        let change = self.change.ok_or(RecordError::Missing { field: "dynamodb" })?;
+        let second = change.time.map(Time::second).transpose()?.flatten();
+        let parts = Parts {
+            event_name: self.event_name.as_deref(),
+            view: change.view.as_deref(),
+            sequence: change.sequence.as_deref(),
+            second,
+            keys: change.keys,
+            new: change.new,
+            old: change.old,
+            user: self.user.and_then(|identity| record::user(identity.identity_type, identity.principal_id)),
+        };
+        record::assemble(stream, parts)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum RecordField {
+    #[serde(rename = "eventName")]
+    EventName,
+    #[serde(rename = "eventSourceARN")]
+    Stream,
+    #[serde(rename = "userIdentity")]
+    User,
+    #[serde(rename = "dynamodb")]
+    Change,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for EventRecord<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RecordVisitor;
+
+        impl<'de> Visitor<'de> for RecordVisitor {
+            type Value = EventRecord<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a stream record as an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<EventRecord<'de>, A::Error> {
+                let mut record = EventRecord::default();
+                while let Some(field) = map.next_key()? {
+                    match field {
+                        RecordField::EventName => {
+                            set(&mut record.event_name, "eventName", map.next_value_seed(OptionalText)?)?;
+                        }
+                        RecordField::Stream => {
+                            set(&mut record.stream, "eventSourceARN", map.next_value_seed(OptionalText)?)?;
+                        }
+                        RecordField::User => set(&mut record.user, "userIdentity", map.next_value()?)?,
+                        RecordField::Change => set(&mut record.change, "dynamodb", map.next_value()?)?,
+                        RecordField::Other => map.next_value_seed(Ignored { levels: IGNORED_LEVELS_MAX })?,
+                    }
+                }
+                Ok(record)
+            }
+        }
+
+        deserializer.deserialize_map(RecordVisitor)
+    }
+}
+
+/// `userIdentity`, spelled as Lambda does and as the streams service does.
+#[derive(Debug, Default, Deserialize)]
+struct Identity {
+    #[serde(rename = "type", alias = "Type")]
+    identity_type: Option<String>,
+    #[serde(rename = "principalId", alias = "PrincipalId")]
+    principal_id: Option<String>,
+}
+
+/// `dynamodb`: what changed.
+#[derive(Debug, Default)]
+struct Change<'a> {
+    time: Option<Time>,
+    keys: Option<Attributes>,
+    new: Option<Attributes>,
+    old: Option<Attributes>,
+    sequence: Option<Cow<'a, str>>,
+    view: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum ChangeField {
+    #[serde(rename = "ApproximateCreationDateTime")]
+    Time,
+    Keys,
+    NewImage,
+    OldImage,
+    SequenceNumber,
+    StreamViewType,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Change<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ChangeVisitor;
+
+        impl<'de> Visitor<'de> for ChangeVisitor {
+            type Value = Change<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("what changed as an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Change<'de>, A::Error> {
+                let mut change = Change::default();
+                while let Some(field) = map.next_key()? {
+                    match field {
+                        ChangeField::Time => {
+                            set(&mut change.time, "ApproximateCreationDateTime", map.next_value_seed(OptionalTime)?)?;
+                        }
+                        ChangeField::Keys => set(&mut change.keys, "Keys", image(&mut map, "Keys")?)?,
+                        ChangeField::NewImage => set(&mut change.new, "NewImage", image(&mut map, "NewImage")?)?,
+                        ChangeField::OldImage => set(&mut change.old, "OldImage", image(&mut map, "OldImage")?)?,
+                        ChangeField::SequenceNumber => {
+                            set(&mut change.sequence, "SequenceNumber", map.next_value_seed(OptionalText)?)?;
+                        }
+                        ChangeField::StreamViewType => {
+                            set(&mut change.view, "StreamViewType", map.next_value_seed(OptionalText)?)?;
+                        }
+                        ChangeField::Other => map.next_value_seed(Ignored { levels: IGNORED_LEVELS_MAX })?,
+                    }
+                }
+                Ok(change)
+            }
+        }
+
+        deserializer.deserialize_map(ChangeVisitor)
+    }
+}
+
+/// Sets a field once. `null` is as good as absent, but a second value is not.
+fn set<T, E: de::Error>(field: &mut Option<T>, name: &'static str, value: Option<T>) -> Result<(), E> {
+    match value {
+        Some(_) if field.is_some() => Err(E::duplicate_field(name)),
+        Some(_) => {
+            *field = value;
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn image<'de, A: MapAccess<'de>>(map: &mut A, name: &'static str) -> Result<Option<Attributes>, A::Error> {
+    map.next_value_seed(OptionalItem).map_err(|error| A::Error::custom(format_args!("{name}: {error}")))
+}
+
+struct OptionalItem;
+
+impl<'de> DeserializeSeed<'de> for OptionalItem {
+    type Value = Option<Attributes>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OptionalItem {
+    type Value = Option<Attributes>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of attribute names and values")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        Item.deserialize(deserializer).map(Some)
+    }
+}
+
+struct OptionalText;
+
+impl<'de> DeserializeSeed<'de> for OptionalText {
+    type Value = Option<Cow<'de, str>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OptionalText {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text.to_owned())))
+    }
+}
+
+/// A time as it was spelled: a number, or text.
+#[derive(Debug)]
+enum Time {
+    Number(f64),
+    Text(String),
+}
+
+impl Time {
+    /// The second; none for 0, which is how programs write a time that they were not given.
+    fn second(self) -> Result<Option<Second>, RecordError> {
+        let (number, text) = match self {
+            Self::Number(number) => (Some(number), number.to_string()),
+            Self::Text(text) => (text.parse::<f64>().ok(), text),
+        };
+        let found = || RecordError::Time { found: cut(&text).to_owned() };
+        let second = if let Some(number) = number {
+            Second::from_epoch(number).map_err(|_| found())?
+        } else {
+            let time: jiff::Timestamp = text.parse().map_err(|_| found())?;
+            let floor = time.as_millisecond().div_euclid(1000);
+            Second::new(u64::try_from(floor).map_err(|_| found())?).map_err(|_| found())?
+        };
+        Ok((second != Second::MIN).then_some(second))
+    }
+}
+
+struct OptionalTime;
+
+impl<'de> DeserializeSeed<'de> for OptionalTime {
+    type Value = Option<Time>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OptionalTime {
+    type Value = Option<Time>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time as a number of seconds or as text")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Some(Time::Number(number)))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Some(Time::Text(number.to_string())))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Some(Time::Text(number.to_string())))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Time::Text(text.to_owned())))
+    }
+
+    // How serde_json hands over a number whose text it keeps.
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        let number = serde_json::Number::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Some(Time::Text(number.to_string())))
+    }
+}
+
+/// Skips a value of any shape, its depth bounded here where the parser enters it.
+struct Ignored {
+    levels: usize,
+}
+
+impl Ignored {
+    fn below<E: de::Error>(&self) -> Result<Self, E> {
+        let levels = self.levels.checked_sub(1);
+        let levels = levels.ok_or_else(|| E::custom("an unknown field is nested too deep"))?;
+        Ok(Self { levels })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Ignored {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_ignored_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Ignored {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_none<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
+        let below = self.below()?.levels;
+        while sequence.next_element_seed(Ignored { levels: below })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let below = self.below()?.levels;
+        while map.next_key::<IgnoredAny>()?.is_some() {
+            map.next_value_seed(Ignored { levels: below })?;
+        }
+        Ok(())
+    }
+}

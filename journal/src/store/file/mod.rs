@@ -1,0 +1,371 @@
+//! Objects as files below a folder: the store of a journal on one machine.
+//!
+//! An object is visible whole or not at all, and durable when a put returns: it is written under another name, flushed,
+//! then linked to its own (`place`). A listing is in the order of keys, which is not the order of a walk from folder to
+//! folder (`walk`). Symbolic links are followed. All I/O runs on blocking threads. Keeps no versions: a deleted object is
+//! gone, and whoever may write in the folder may change anything in it.
+
+mod place;
+mod walk;
+
+use std::fs;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use self::place::{Placed, Placer};
+use super::{ListPage, ObjectMeta, ObjectVersion, PutOutcome, ReadStore, StoreError, WriteStore, key};
+
+/// How many objects a page of a listing holds, as in S3.
+const PAGE_OBJECTS_MAX: usize = 1000;
+
+/// A journal in a folder.
+#[derive(Debug, Clone)]
+pub struct FileStore {
+    folder: Arc<Folder>,
+}
+
+/// The folder, and what the blocking threads need to know of it.
+#[derive(Debug)]
+struct Folder {
+    location: String,
+    root: PathBuf,
+    placer: Placer,
+}
+
+impl FileStore {
+    /// Opens the folder at `path` for reading; `location` is what the user gave, for messages.
+    ///
+    /// # Errors
+    /// [`StoreError::NoLocation`] when it is not there, [`StoreError::Location`] when it is not a folder.
+    pub async fn open_read(location: &str, path: &Path) -> Result<Self, StoreError> {
+        Self::open(location, path, |_| {}).await
+    }
+
+    /// Opens the folder at `path` for writing, and clears away what writers that crashed left unfinished.
+    ///
+    /// # Errors
+    /// As [`FileStore::open_read`].
+    pub async fn open_write(location: &str, path: &Path) -> Result<Self, StoreError> {
+        Self::open(location, path, |folder| folder.placer.clear_abandoned()).await
+    }
+
+    /// Makes the folder, and those above it, unless it is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Location`] when a file is in the way, [`StoreError::Denied`] when it is not allowed.
+    pub async fn make(location: &str, path: &Path) -> Result<(), StoreError> {
+        let folder = Folder::new(location, path);
+        blocking(Arc::new(folder), "make", "", |folder| match place::make_folders(&folder.root) {
+            Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotADirectory) => {
+                Err(folder.not_a_folder())
+            }
+            result => result.map_err(|error| folder.failed("make", "", &error)),
+        })
+        .await
+    }
+
+    async fn open(
+        location: &str,
+        path: &Path,
+        prepare: impl FnOnce(&Folder) + Send + 'static,
+    ) -> Result<Self, StoreError> {
+        let folder = Arc::new(Folder::new(location, path));
+        blocking(Arc::clone(&folder), "open", "", move |folder| {
+            folder.check_there()?;
+            prepare(folder);
+            Ok(())
+        })
+        .await?;
+        Ok(Self { folder })
+    }
+
+    /// Runs `work` on a blocking thread.
+    async fn run<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        key: &str,
+        work: impl FnOnce(&Folder) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        blocking(Arc::clone(&self.folder), action, key, work).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    folder: Arc<Folder>,
+    action: &'static str,
+    key: &str,
+    work: impl FnOnce(&Folder) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let shared = Arc::clone(&folder);
+    match tokio::task::spawn_blocking(move || work(&shared)).await {
+        Ok(result) => result,
+        // The runtime is shutting down.
+        Err(error) => Err(StoreError::Unavailable {
+            action,
+            location: folder.location.clone(),
+            key: key.to_owned(),
+            attempts: 1,
+            reason: error.to_string(),
+        }),
+    }
+}
+
+impl Folder {
+    fn new(location: &str, root: &Path) -> Self {
+        Self { location: location.to_owned(), root: root.to_owned(), placer: Placer::new(root) }
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.root.join(key)
+    }
+
+    fn check_there(&self) -> Result<(), StoreError> {
+        match fs::metadata(&self.root) {
+            Ok(metadata) if metadata.is_dir() => Ok(()),
+            Ok(_) => Err(self.not_a_folder()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.no_location()),
+            Err(error) if error.kind() == ErrorKind::NotADirectory => Err(self.not_a_folder()),
+            Err(error) => Err(self.failed("open", "", &error)),
+        }
+    }
+
+    fn no_location(&self) -> StoreError {
+        StoreError::NoLocation { location: self.location.clone() }
+    }
+
+    fn not_a_folder(&self) -> StoreError {
+        StoreError::Location { location: self.location.clone(), reason: "it is not a folder".to_owned() }
+    }
+
+    /// The one place where an error of the file system becomes one of the store.
+    fn failed(&self, action: &'static str, key: &str, error: &std::io::Error) -> StoreError {
+        let (location, key) = (self.location.clone(), key.to_owned());
+        let reason = error.to_string();
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                StoreError::Full { action, location, key }
+            }
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                StoreError::Denied { action, location, key, reason }
+            }
+            ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::InvalidFilename => {
+                StoreError::Refused { action, location, key, reason }
+            }
+            _ => StoreError::Unavailable { action, location, key, attempts: 1, reason },
+        }
+    }
+
+    /// As [`Folder::failed`], for an object that is read: it may be missing, and so may the whole folder, as after an
+    /// unmount, which must not look like an empty journal.
+    fn not_read(&self, key: &str, error: &std::io::Error) -> StoreError {
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => match self.check_there() {
+                Ok(()) => StoreError::NotFound { location: self.location.clone(), key: key.to_owned() },
+                Err(error) => error,
+            },
+            _ => self.failed("read", key, error),
+        }
+    }
+
+    fn read(&self, key: &str) -> Result<Bytes, StoreError> {
+        fs::read(self.path(key)).map(Bytes::from).map_err(|error| self.not_read(key, &error))
+    }
+
+    /// Opens an object and tells its size.
+    fn open_object(&self, key: &str) -> Result<(fs::File, u64), StoreError> {
+        let file = fs::File::open(self.path(key)).map_err(|error| self.not_read(key, &error))?;
+        let metadata = file.metadata().map_err(|error| self.not_read(key, &error))?;
+        if metadata.is_dir() {
+            return Err(self.not_read(key, &ErrorKind::IsADirectory.into()));
+        }
+        Ok((file, metadata.len()))
+    }
+
+    /// Reads `range`, which lies within the object.
+    fn read_within(&self, key: &str, mut file: fs::File, range: &Range<u64>) -> Result<Bytes, StoreError> {
+        let read = || {
+            file.seek(SeekFrom::Start(range.start))?;
+            let length = range.end - range.start;
+            let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+            let got = file.take(length).read_to_end(&mut bytes)?;
+            if u64::try_from(got).is_ok_and(|got| got == length) {
+                Ok(bytes)
+            } else {
+                Err(ErrorKind::UnexpectedEof.into())
+            }
+        };
+        let result: std::io::Result<Vec<u8>> = read();
+        result.map(Bytes::from).map_err(|error| self.not_read(key, &error))
+    }
+
+    fn put_new(&self, key: &str, body: &Bytes) -> Result<PutOutcome, StoreError> {
+        let target = self.path(key);
+        // Looking first saves the temporary file; the link decides.
+        if !fs::exists(&target).unwrap_or(false) {
+            let placed = self.placer.place_new(&target, body).map_err(|error| self.not_written(key, &error))?;
+            if placed == Placed::Created {
+                return Ok(PutOutcome::Created);
+            }
+        }
+        if target.is_dir() {
+            return Err(self.failed("write", key, &ErrorKind::IsADirectory.into()));
+        }
+        let stored = self.read(key)?;
+        if stored == *body {
+            // Whoever made it may have crashed before its name was durable.
+            self.placer.make_durable(&target).map_err(|error| self.not_written(key, &error))?;
+            return Ok(PutOutcome::AlreadyThere);
+        }
+        Err(StoreError::Differs {
+            location: self.location.clone(),
+            key: key.to_owned(),
+            found: crc32fast::hash(&stored),
+            expected: crc32fast::hash(body),
+        })
+    }
+
+    /// As [`Folder::failed`], for an object that is written. The journal's folder is never made anew, so that a lost
+    /// mount is told instead of being written beside.
+    fn not_written(&self, key: &str, error: &std::io::Error) -> StoreError {
+        match self.check_there() {
+            Ok(()) => self.failed("write", key, error),
+            Err(error) => error,
+        }
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let target = self.path(key);
+        match fs::remove_file(&target) {
+            Ok(()) => place::sync_folder_of(&target).map_err(|error| self.failed("delete", key, &error)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => self.check_there(),
+            Err(error) => Err(self.failed("delete", key, &error)),
+        }
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.check_there()?;
+        walk::objects(&self.root, prefix, after, limit).map_err(|error| self.failed("list", prefix, &error))
+    }
+}
+
+/// When a file was last written, in whole seconds since 1970.
+fn modified(metadata: &fs::Metadata) -> u64 {
+    let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since.map_or(0, |since| since.as_secs())
+}
+
+#[async_trait]
+impl ReadStore for FileStore {
+    fn location(&self) -> &str {
+        &self.folder.location
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        key::check(key)?;
+        let wanted = key.to_owned();
+        self.run("read", key, move |folder| folder.read(&wanted)).await
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        key::check(key)?;
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let wanted = key.to_owned();
+        self.run("read", key, move |folder| {
+            let (file, size) = folder.open_object(&wanted)?;
+            if range.end > size {
+                let location = folder.location.clone();
+                return Err(StoreError::Range { location, key: wanted, start: range.start, end: range.end, size });
+            }
+            folder.read_within(&wanted, file, &range)
+        })
+        .await
+    }
+
+    async fn get_tail(&self, key: &str, length: u64) -> Result<(Bytes, u64), StoreError> {
+        key::check(key)?;
+        let wanted = key.to_owned();
+        self.run("read", key, move |folder| {
+            let (file, size) = folder.open_object(&wanted)?;
+            let tail = folder.read_within(&wanted, file, &(size.saturating_sub(length)..size))?;
+            Ok((tail, size))
+        })
+        .await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<ListPage, StoreError> {
+        key::check_prefix(prefix)?;
+        let (wanted, after) = (prefix.to_owned(), after.map(str::to_owned));
+        self.run("list", prefix, move |folder| {
+            let mut objects = folder.list(&wanted, after.as_deref(), PAGE_OBJECTS_MAX + 1)?;
+            let more = objects.len() > PAGE_OBJECTS_MAX;
+            objects.truncate(PAGE_OBJECTS_MAX);
+            let next = objects.last().filter(|_| more).map(|object| object.key.clone());
+            Ok(ListPage { objects, next })
+        })
+        .await
+    }
+
+    /// In one walk, for each page would read its folder anew.
+    async fn list_all(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        key::check_prefix(prefix)?;
+        let wanted = prefix.to_owned();
+        self.run("list", prefix, move |folder| folder.list(&wanted, None, usize::MAX)).await
+    }
+
+    async fn list_folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        key::check_folder(folder)?;
+        let wanted = folder.to_owned();
+        self.run("list", folder, move |folder| {
+            folder.check_there()?;
+            walk::folders(&folder.root, &wanted).map_err(|error| folder.failed("list", &wanted, &error))
+        })
+        .await
+    }
+
+    async fn list_versions(&self, prefix: &str) -> Result<Vec<ObjectVersion>, StoreError> {
+        let objects = self.list_all(prefix).await?;
+        // `null` is S3's own name for the version of an object in a bucket without versions.
+        let version = |object: ObjectMeta| ObjectVersion {
+            key: object.key,
+            version: "null".to_owned(),
+            size: object.size,
+            modified: object.modified,
+            latest: true,
+            delete_marker: false,
+        };
+        Ok(objects.into_iter().map(version).collect())
+    }
+}
+
+#[async_trait]
+impl WriteStore for FileStore {
+    async fn put_new(&self, key: &str, body: Bytes) -> Result<PutOutcome, StoreError> {
+        key::check(key)?;
+        let wanted = key.to_owned();
+        self.run("write", key, move |folder| folder.put_new(&wanted, &body)).await
+    }
+
+    async fn replace(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
+        key::check(key)?;
+        let wanted = key.to_owned();
+        self.run("write", key, move |folder| {
+            let target = folder.path(&wanted);
+            folder.placer.place_over(&target, &body).map_err(|error| folder.not_written(&wanted, &error))
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        key::check(key)?;
+        let wanted = key.to_owned();
+        self.run("delete", key, move |folder| folder.delete(&wanted)).await
+    }
+}
