@@ -6,9 +6,13 @@
 
 pub mod dynamodb_local;
 pub mod faulty_proxy;
+pub mod merged;
 pub mod ministack;
 pub mod processes;
+pub mod reference;
+pub mod seed;
 mod supervisor;
+pub mod workload;
 
 use std::io::Write as _;
 

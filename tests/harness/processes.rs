@@ -33,16 +33,17 @@ pub fn replay() -> Program {
     Program::new(&binary("replay"))
 }
 
-/// The path of a built binary.
+/// The path of a built binary. This package builds its own from the same `main.rs`, for building a test builds the programs
+/// of its own package alone: so they are never older than the test.
 ///
 /// # Panics
-/// When it is not built: building one test does not build the programs of other packages.
+/// When it is not built.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.ancestors().find(|folder| folder.file_name() == Some(OsStr::new("deps")));
-    let path = folder.and_then(|folder| folder.parent()).unwrap().join(name);
-    assert!(path.is_file(), "{} is not built: run `cargo build --workspace`, or tests/run", path.display());
+    let path = folder.and_then(|folder| folder.parent()).unwrap().join(format!("{name}-under-test"));
+    assert!(path.is_file(), "{} is not built", path.display());
     path
 }
 

@@ -1,1 +1,116 @@
 //! The command line of `journal`: reads arguments, builds clients, calls the library, prints.
+//!
+//! One module a command, each with its `Args` and its `run`. What enters are arguments and the environment; what leaves
+//! are the library's calls, text on standard output, and progress, warnings and errors on standard error. Decides
+//! nothing about history.
+
+pub mod aws;
+pub mod baseline;
+#[cfg(feature = "embedded")]
+pub mod demo;
+#[cfg(feature = "embedded")]
+pub mod dev;
+pub mod follow;
+pub mod global;
+pub mod ingest;
+pub mod init;
+pub mod output;
+pub mod progress;
+pub mod report;
+pub mod status;
+
+use clap::{Parser, Subcommand};
+
+pub use global::Global;
+
+use crate::error::Result;
+use crate::interrupt::Interrupt;
+
+/// A write-ahead event journal for DynamoDB tables: every change kept, every second replayable
+#[derive(Debug, Parser)]
+#[command(
+    name = "journal",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 110,
+    after_help = "Examples:
+  journal init --journal file:///var/lib/journal
+  journal ingest --journal s3://bucket/prefix records.jsonl.gz
+  JOURNAL_URL=s3://bucket/prefix journal baseline --table notes
+
+`replay` reads what `journal` writes. Exit codes: 0 done, 2 wrong input, 3 try again, 4 corrupt, 5 gap, 6 conflict,
+7 newer format, 70 defect, 130 stopped."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a journal at a location
+    Init(init::Args),
+    /// Append stream records from files
+    Ingest(ingest::Args),
+    /// Follow the streams of live tables
+    Follow(follow::Args),
+    /// Show what the journal holds and how far it reaches
+    Status(status::Args),
+    /// Read a live table into a snapshot
+    Baseline(baseline::Args),
+    /// Tell the incident on a DynamoDB of its own: a deploy deletes a table, and one command brings it back
+    #[cfg(feature = "embedded")]
+    Demo(demo::Args),
+    /// Run a local DynamoDB with every table journalled, until Ctrl-C
+    #[cfg(feature = "embedded")]
+    Dev(dev::Args),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Whatever the command fails with.
+    pub async fn run(self, interrupt: &Interrupt) -> Result<()> {
+        match self.command {
+            Command::Init(args) => init::run(args, &self.global, interrupt).await,
+            Command::Ingest(args) => ingest::run(args, &self.global, interrupt).await,
+            Command::Follow(args) => follow::run(args, &self.global, interrupt).await,
+            Command::Status(args) => status::run(args, &self.global, interrupt).await,
+            Command::Baseline(args) => baseline::run(args, &self.global, interrupt).await,
+            #[cfg(feature = "embedded")]
+            Command::Demo(args) => demo::run(args, &self.global, interrupt).await,
+            #[cfg(feature = "embedded")]
+            Command::Dev(args) => dev::run(args, &self.global, interrupt).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_ends_with_examples() {
+        let mut command = Cli::command();
+        command.build();
+        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+            if command.get_name() != "help" {
+                let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(text.starts_with("Examples:\n"), "{}", command.get_name());
+            }
+        }
+    }
+}

@@ -23,3 +23,6 @@ pub use sequence::{SequenceError, SequenceNumber};
 pub use table::{TableName, TableNameError};
 pub use timeline::{StreamArn, StreamArnError, Timeline, TimelineLabel};
 pub use value::{AttributeValue, Attributes};
+
+#[cfg(test)]
+pub(crate) use image::tests as test_strategies;

@@ -2,3 +2,17 @@
 //!
 //! What enters are bytes of services and files; what leaves are [`StreamRecord`](crate::model::StreamRecord)s and, for
 //! what cannot be understood, [`QuarantinedRecord`](crate::append::QuarantinedRecord)s. Knows nothing of segments.
+
+pub mod attribute;
+mod compressed;
+pub mod event;
+pub mod files;
+pub mod follow;
+mod record;
+pub mod sdk;
+mod shape;
+mod splitter;
+pub mod stream;
+pub mod stream_sdk;
+
+pub use record::{RecordError, VIEW_NEEDED};

@@ -1,0 +1,27 @@
+//! `journal init`: makes a journal at a location.
+
+use super::{Global, output};
+use crate::error::Result;
+use crate::interrupt::Interrupt;
+use crate::store;
+
+/// Makes a journal: the folder, where it is one, and the document that says so. A journal that is there is left alone
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  journal init --journal file:///var/lib/journal
+  journal init --journal s3://my-journal-bucket/production
+
+A bucket must exist and keep versions:
+  aws s3api put-bucket-versioning --bucket my-journal-bucket --versioning-configuration Status=Enabled")]
+pub struct Args {}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the location cannot be opened or holds something else.
+pub async fn run(_args: Args, global: &Global, _interrupt: &Interrupt) -> Result<()> {
+    let location = global.location()?;
+    store::init(location).await?;
+    output::line(&format!("{location} is a journal"))?;
+    Ok(())
+}

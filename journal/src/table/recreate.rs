@@ -1,0 +1,382 @@
+//! A table made again from its description: what `CreateTable` is told, and what is set once the items are back.
+//!
+//! What enters is a [`TableDocument`]; what leaves are the SDK's inputs and, in words, what cannot be made the same.
+//! Nothing here asks the service. A table without protection, TTL and backups is restored first, and gets them at the
+//! end: TTL would delete what is being written, and deletion protection would keep a failed restore from being removed.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableInputBuilder;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, LocalSecondaryIndex,
+    OnDemandThroughput, Projection, ProjectionType, ProvisionedThroughput, ScalarAttributeType, SseSpecification,
+    SseType, StreamSpecification, StreamViewType, TableClass,
+};
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::documents::TableDocument;
+use crate::error::{Classify, Kind};
+use crate::model::TableName;
+
+/// Why a table cannot be made from its description.
+#[derive(Debug, Error)]
+pub enum RecreateError {
+    /// The description is not one.
+    #[error("description of table {table} cannot be used to make a table: {reason}")]
+    Description {
+        /// The table that is described.
+        table: TableName,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Classify for RecreateError {
+    fn kind(&self) -> Kind {
+        Kind::Corrupt
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("make the table by hand with the same key, then restore into it".to_owned())
+    }
+}
+
+/// What makes a table again.
+#[derive(Debug, Clone)]
+pub struct Recreation {
+    /// `CreateTable`'s input: key, attributes, indexes, billing, stream, class, encryption. Send it with `send_with(client)`.
+    pub input: CreateTableInputBuilder,
+    /// What the new table will not have, or have otherwise, in sentences for the plan and the report.
+    pub notes: Vec<String>,
+}
+
+/// What a restore sets at its end, when the items are back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SettingsAfter {
+    /// The TTL attribute, where TTL was on.
+    pub time_to_live: Option<String>,
+    /// Tags, those of CloudFormation left out: only the service may set them.
+    pub tags: BTreeMap<String, String>,
+    /// Point-in-time recovery, where it was on: its period in days, where that was said.
+    pub point_in_time_recovery: Option<PointInTimeRecovery>,
+    /// Whether the table was protected from deletion.
+    pub deletion_protection: bool,
+    /// What is not known or cannot be set, in sentences for the report.
+    pub notes: Vec<String>,
+}
+
+/// Point-in-time recovery as it was on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PointInTimeRecovery {
+    /// How far back it reaches; the service's default when none.
+    pub days: Option<i32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Description {
+    #[serde(default)]
+    attribute_definitions: Vec<Attribute>,
+    key_schema: Vec<Element>,
+    provisioned_throughput: Option<Throughput>,
+    billing_mode_summary: Option<Billing>,
+    on_demand_throughput: Option<OnDemand>,
+    #[serde(default)]
+    global_secondary_indexes: Vec<Index>,
+    #[serde(default)]
+    local_secondary_indexes: Vec<Index>,
+    #[serde(rename = "SSEDescription")]
+    sse: Option<Sse>,
+    table_class_summary: Option<Class>,
+    #[serde(default)]
+    deletion_protection_enabled: bool,
+    #[serde(default)]
+    replicas: Vec<Replica>,
+    #[serde(default)]
+    vector_indexes: Vec<Named>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Attribute {
+    attribute_name: String,
+    attribute_type: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Element {
+    attribute_name: String,
+    key_type: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Throughput {
+    #[serde(default)]
+    read_capacity_units: i64,
+    #[serde(default)]
+    write_capacity_units: i64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Billing {
+    billing_mode: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OnDemand {
+    max_read_request_units: Option<i64>,
+    max_write_request_units: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Index {
+    #[serde(rename = "IndexName")]
+    name: String,
+    key_schema: Vec<Element>,
+    projection: Option<Projected>,
+    provisioned_throughput: Option<Throughput>,
+    on_demand_throughput: Option<OnDemand>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Projected {
+    projection_type: Option<String>,
+    non_key_attributes: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Sse {
+    #[serde(rename = "Status")]
+    status: Option<String>,
+    #[serde(rename = "SSEType")]
+    kind: Option<String>,
+    #[serde(rename = "KMSMasterKeyArn")]
+    key: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Class {
+    table_class: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Replica {
+    region_name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Named {
+    index_name: Option<String>,
+}
+
+fn description(document: &TableDocument) -> Result<Description, RecreateError> {
+    Description::deserialize(&document.description).map_err(|error| unusable(document, &error))
+}
+
+fn unusable(document: &TableDocument, reason: &dyn std::fmt::Display) -> RecreateError {
+    RecreateError::Description { table: document.table.clone(), reason: reason.to_string() }
+}
+
+/// `CreateTable`'s input for a table like the described one, named `new_name`. Deletion protection is off, whatever it
+/// was: [`settings_after`] says what is set once the items are back.
+///
+/// # Errors
+/// When the description lacks what no table can be made without.
+pub fn create_table_input(document: &TableDocument, new_name: &TableName) -> Result<Recreation, RecreateError> {
+    let description = description(document)?;
+    let mut notes = Vec::new();
+    let built = |error: BuildError| unusable(document, &error);
+    let on_demand = is_on_demand(&description);
+
+    let mut input = CreateTableInputBuilder::default()
+        .table_name(new_name.as_str())
+        .set_key_schema(Some(key_schema(&description.key_schema).map_err(built)?))
+        .billing_mode(if on_demand { BillingMode::PayPerRequest } else { BillingMode::Provisioned })
+        .set_provisioned_throughput(throughput(on_demand, description.provisioned_throughput.as_ref()).map_err(built)?)
+        .set_on_demand_throughput(on_demand_limits(on_demand, description.on_demand_throughput.as_ref()))
+        .deletion_protection_enabled(false)
+        .stream_specification(
+            StreamSpecification::builder()
+                .stream_enabled(true)
+                .stream_view_type(StreamViewType::from(document.stream_view_type.as_str()))
+                .build()
+                .map_err(built)?,
+        );
+    for attribute in attribute_definitions(document, &description) {
+        input = input.attribute_definitions(
+            AttributeDefinition::builder()
+                .attribute_name(attribute.0)
+                .attribute_type(ScalarAttributeType::from(attribute.1))
+                .build()
+                .map_err(built)?,
+        );
+    }
+    for index in &description.global_secondary_indexes {
+        input = input.global_secondary_indexes(
+            GlobalSecondaryIndex::builder()
+                .index_name(&index.name)
+                .set_key_schema(Some(key_schema(&index.key_schema).map_err(built)?))
+                .projection(projection(index))
+                .set_provisioned_throughput(
+                    throughput(on_demand, index.provisioned_throughput.as_ref()).map_err(built)?,
+                )
+                .set_on_demand_throughput(on_demand_limits(on_demand, index.on_demand_throughput.as_ref()))
+                .build()
+                .map_err(built)?,
+        );
+    }
+    for index in &description.local_secondary_indexes {
+        input = input.local_secondary_indexes(
+            LocalSecondaryIndex::builder()
+                .index_name(&index.name)
+                .set_key_schema(Some(key_schema(&index.key_schema).map_err(built)?))
+                .projection(projection(index))
+                .build()
+                .map_err(built)?,
+        );
+    }
+    if let Some(class) = description.table_class_summary.and_then(|summary| summary.table_class) {
+        input = input.table_class(TableClass::from(class.as_str()));
+    }
+    if let Some(sse) = description.sse.filter(|sse| sse.kind.as_deref() == Some("KMS")) {
+        let on = matches!(sse.status.as_deref(), Some("ENABLED" | "ENABLING" | "UPDATING"));
+        if on {
+            if let Some(key) = &sse.key {
+                notes.push(format!("it is encrypted with the KMS key {key}, which must still be there and allow it"));
+            }
+            input = input.sse_specification(
+                SseSpecification::builder().enabled(true).sse_type(SseType::Kms).set_kms_master_key_id(sse.key).build(),
+            );
+        }
+    }
+    let regions: Vec<&str> = description.replicas.iter().filter_map(|replica| replica.region_name.as_deref()).collect();
+    if !regions.is_empty() {
+        notes.push(format!("its replicas are not made again: add them for {}", regions.join(", ")));
+    }
+    for index in description.vector_indexes {
+        let name = index.index_name.unwrap_or_default();
+        notes.push(format!("its vector index {name} is not made again: add it by hand"));
+    }
+    Ok(Recreation { input, notes })
+}
+
+/// Attribute definitions as described, or at least those of the key.
+fn attribute_definitions<'a>(document: &'a TableDocument, description: &'a Description) -> Vec<(&'a str, &'a str)> {
+    if description.attribute_definitions.is_empty() {
+        document.key_schema.iter().map(|element| (element.name.as_str(), element.key_type.as_str())).collect()
+    } else {
+        let definitions = description.attribute_definitions.iter();
+        definitions.map(|attribute| (attribute.attribute_name.as_str(), attribute.attribute_type.as_str())).collect()
+    }
+}
+
+/// Whether capacity is paid by request. The summary is absent for a table that never was; some emulators leave it out and
+/// say it with a throughput of 0, which no provisioned table has.
+fn is_on_demand(description: &Description) -> bool {
+    match description.billing_mode_summary.as_ref().and_then(|summary| summary.billing_mode.as_deref()) {
+        Some(mode) => mode == "PAY_PER_REQUEST",
+        None => description
+            .provisioned_throughput
+            .as_ref()
+            .is_none_or(|units| units.read_capacity_units == 0 && units.write_capacity_units == 0),
+    }
+}
+
+fn key_schema(elements: &[Element]) -> Result<Vec<KeySchemaElement>, BuildError> {
+    let element = |element: &Element| {
+        KeySchemaElement::builder()
+            .attribute_name(&element.attribute_name)
+            .key_type(KeyType::from(element.key_type.as_str()))
+            .build()
+    };
+    elements.iter().map(element).collect()
+}
+
+fn throughput(on_demand: bool, units: Option<&Throughput>) -> Result<Option<ProvisionedThroughput>, BuildError> {
+    let Some(units) = units.filter(|_| !on_demand) else { return Ok(None) };
+    ProvisionedThroughput::builder()
+        .read_capacity_units(units.read_capacity_units.max(1))
+        .write_capacity_units(units.write_capacity_units.max(1))
+        .build()
+        .map(Some)
+}
+
+fn on_demand_limits(on_demand: bool, limits: Option<&OnDemand>) -> Option<OnDemandThroughput> {
+    let limits = limits.filter(|_| on_demand)?;
+    Some(
+        OnDemandThroughput::builder()
+            .set_max_read_request_units(limits.max_read_request_units)
+            .set_max_write_request_units(limits.max_write_request_units)
+            .build(),
+    )
+}
+
+fn projection(index: &Index) -> Projection {
+    let projected = index.projection.as_ref();
+    let kind = projected.and_then(|projected| projected.projection_type.as_deref()).unwrap_or("ALL");
+    let names = projected.and_then(|projected| projected.non_key_attributes.clone());
+    Projection::builder()
+        .projection_type(ProjectionType::from(kind))
+        .set_non_key_attributes(names.filter(|_| kind == "INCLUDE"))
+        .build()
+}
+
+/// What is set when the items are back: TTL, tags, point-in-time recovery, deletion protection.
+#[must_use]
+pub fn settings_after(document: &TableDocument) -> SettingsAfter {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct TimeToLive {
+        time_to_live_status: Option<String>,
+        attribute_name: Option<String>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Recovery {
+        point_in_time_recovery_status: Option<String>,
+        recovery_period_in_days: Option<i32>,
+    }
+
+    let mut settings = SettingsAfter { notes: document.not_read.clone(), ..SettingsAfter::default() };
+    if let Some(value) = &document.time_to_live {
+        match TimeToLive::deserialize(value) {
+            Ok(ttl) if matches!(ttl.time_to_live_status.as_deref(), Some("ENABLED" | "ENABLING")) => {
+                settings.time_to_live = ttl.attribute_name;
+            }
+            Ok(_) => {}
+            Err(error) => settings.notes.push(format!("TTL as described is not understood: {error}")),
+        }
+    }
+    if let Some(value) = &document.point_in_time_recovery {
+        match Recovery::deserialize(value) {
+            Ok(recovery) if recovery.point_in_time_recovery_status.as_deref() == Some("ENABLED") => {
+                settings.point_in_time_recovery = Some(PointInTimeRecovery { days: recovery.recovery_period_in_days });
+            }
+            Ok(_) => {}
+            Err(error) => {
+                settings.notes.push(format!("point-in-time recovery as described is not understood: {error}"));
+            }
+        }
+    }
+    for (name, value) in document.tags.iter().flatten() {
+        if name.starts_with("aws:") {
+            settings.notes.push(format!("tag {name} can only be set by AWS itself"));
+        } else {
+            settings.tags.insert(name.clone(), value.clone());
+        }
+    }
+    settings.deletion_protection =
+        description(document).is_ok_and(|description| description.deletion_protection_enabled);
+    settings
+}
