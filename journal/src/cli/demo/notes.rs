@@ -47,8 +47,8 @@ pub(super) fn history(seed: u64, writes: usize) -> Vec<Write> {
         let dice = random.below(100);
         let at = random.index(standing.len().max(1));
         let write = match standing.get(at).cloned() {
-            Some((id, _)) if dice >= 34 && dice < 94 => Write::Reply { id, reply: reply(&mut random, second) },
-            Some((id, content)) if dice >= 94 && dice < 97 => {
+            Some((id, _)) if (34..94).contains(&dice) => Write::Reply { id, reply: reply(&mut random, second) },
+            Some((id, content)) if (94..97).contains(&dice) => {
                 let content = format!("{content} (Edit: {})", random.pick(&EDITS));
                 if let Some(entry) = standing.get_mut(at) {
                     entry.1.clone_from(&content);
@@ -86,7 +86,7 @@ fn written(random: &mut Seeded, second: u64, content: impl FnOnce(&mut Seeded) -
     Note { content, author: author.to_owned(), country: country.to_owned(), created_at, replies: Vec::new() }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): a seed gives the same numbers on every machine and in every release.
+/// `SplitMix64` (Steele, Lea, Flood 2014): a seed gives the same numbers on every machine and in every release.
 struct Seeded(u64);
 
 impl Seeded {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::DisplayErrorContext;
+use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::types::{StreamSpecification, StreamViewType, TableDescription};
 use tokio::task::JoinHandle;
 
@@ -246,7 +247,7 @@ impl Followers {
     async fn describe(&self, table: &TableName) -> Result<Option<TableDescription>> {
         match self.tables.describe_table().table_name(table.as_str()).send().await {
             Ok(answer) => Ok(answer.table),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+            Err(error) if error.as_service_error().is_some_and(DescribeTableError::is_resource_not_found_exception) => {
                 Ok(None)
             }
             Err(error) => Err(refused("describing a table", &error).into()),
