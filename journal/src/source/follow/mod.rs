@@ -23,9 +23,13 @@ mod listing;
 mod options;
 mod report;
 mod shard;
+#[cfg(test)]
+mod simulator;
 mod stop;
 mod switched;
 mod table;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod tree;
 
