@@ -16,3 +16,4 @@ pub mod plan;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod verify;
