@@ -21,7 +21,7 @@ use super::switched;
 use super::timeline::{TimelineEnd, TimelineFollower};
 use crate::documents::{StartDocument, TableDocument};
 use crate::error::Error;
-use crate::model::{StreamArn, TableName};
+use crate::model::{Second, StreamArn, TableName};
 use crate::source::VIEW_NEEDED;
 use crate::source::stream::{StreamSight, TableSight};
 
@@ -271,10 +271,22 @@ impl TableFollower {
             },
             |document| description::start_of(document, now),
         );
+        let start = self.trusted(start, now);
         let follower = TimelineFollower::new(Arc::clone(&line), stop, document.clone(), start);
         self.tally.lock().timelines += 1;
         self.followed.insert(stream.clone(), Followed { line, document });
         self.running.spawn(async move { (stream, follower.follow().await) });
+    }
+
+    /// What the start may claim: older records than the service keeps cannot be promised.
+    fn trusted(&self, start: StartDocument, now: Second) -> StartDocument {
+        let age = now.get().saturating_sub(start.covered_from.get());
+        if age <= self.context.options.retention.as_secs() {
+            return start;
+        }
+        let reason =
+            format!("the stream was first seen when some of its records may have been trimmed ({})", start.reason);
+        StartDocument { covered_from: now, whole: false, reason }
     }
 
     async fn ended(&mut self, joined: Result<(StreamArn, Result<TimelineEnd, Error>), JoinError>) -> Result<(), Halt> {
