@@ -4,5 +4,14 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod coverage;
 pub mod cut;
+pub mod digest;
+pub mod filter;
+pub mod key_schema;
 pub mod merge;
+pub mod output;
+pub mod plan;
+pub mod state;
+
+pub use journal::listing;

@@ -311,7 +311,49 @@ pub(crate) mod tests {
         assert_eq!(Image::encode(&item).unwrap().decode().unwrap(), item);
     }
 
+    /// The way out of bincode: another crate's view of the same bytes.
+    #[derive(wincode::SchemaRead)]
+    enum Other {
+        S(String),
+        N(String),
+        B(Vec<u8>),
+        Ss(Vec<String>),
+        Ns(Vec<String>),
+        Bs(Vec<Vec<u8>>),
+        M(Vec<(String, Other)>),
+        L(Vec<Other>),
+        Null,
+        Bool(bool),
+    }
+
+    fn from_other(other: Other) -> AttributeValue {
+        let number = |text| Number::parse(text).unwrap();
+        match other {
+            Other::S(text) => AttributeValue::S(text),
+            Other::N(text) => AttributeValue::N(number(text)),
+            Other::B(bytes) => AttributeValue::B(bytes),
+            Other::Ss(set) => AttributeValue::Ss(set.into_iter().collect()),
+            Other::Ns(set) => AttributeValue::Ns(set.into_iter().map(number).collect()),
+            Other::Bs(set) => AttributeValue::Bs(set.into_iter().collect()),
+            Other::M(map) => {
+                AttributeValue::M(map.into_iter().map(|(name, value)| (name, from_other(value))).collect())
+            }
+            Other::L(list) => AttributeValue::L(list.into_iter().map(from_other).collect()),
+            Other::Null => AttributeValue::Null,
+            Other::Bool(value) => AttributeValue::Bool(value),
+        }
+    }
+
     proptest! {
+        #[test]
+        fn another_crate_reads_the_same_bytes(item in any_attributes()) {
+            let config = wincode::config::Configuration::default().with_varint_encoding().with_tag_encoding::<u32>();
+            let image = Image::encode(&item).unwrap();
+            let read: Vec<(String, Other)> = wincode::config::deserialize_exact(image.as_bytes(), config).unwrap();
+            let read: Attributes = read.into_iter().map(|(name, value)| (name, from_other(value))).collect();
+            prop_assert_eq!(read, item);
+        }
+
         #[test]
         fn every_item_round_trips(item in any_attributes()) {
             prop_assert_eq!(Image::encode(&item).unwrap().decode().unwrap(), item);

@@ -2,17 +2,29 @@
 //!
 //! What enters are the objects of runs (segments, snapshot parts); what leaves are records or items in key order, each
 //! once. Memory is bounded by [`MergeOptions::memory_bytes_max`]: when there are too many runs to hold a block of each,
-//! they are merged in groups into temporary files first. Pure and synchronous on a blocking thread; the store's answers
-//! are fetched ahead.
+//! they are merged in groups into temporary runs first. Synchronous on a blocking thread; the store's answers are
+//! fetched ahead. Knows nothing of tables, coverage or sinks.
 
+mod error;
+mod fold;
+mod heap;
+mod job;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use journal::error::Result;
 use journal::model::{ChangeKind, Second, SequenceNumber, UserIdentity};
 use journal::store::ReadStore;
 
 use crate::cut::Cut;
+
+pub use error::MergeError;
 
 /// What a run is to the merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +78,8 @@ pub struct RecordRef<'a> {
     pub new: Option<&'a [u8]>,
     /// Who.
     pub user: Option<&'a UserIdentity>,
-    /// Which input it came from: an index into the list that was given.
-    pub input: usize,
+    /// Which input it came from, as an index into the list that was given; none when it came through a temporary run.
+    pub input: Option<usize>,
 }
 
 /// One live item, borrowed for the length of a visit.
@@ -77,7 +89,7 @@ pub struct ItemRef<'a> {
     pub key: &'a [u8],
     /// Its image.
     pub image: &'a [u8],
-    /// The record that made it so; none when it comes from a snapshot.
+    /// The record that made it so; none when it comes from a snapshot or from an old image.
     pub sequence: Option<SequenceNumber>,
     /// That record's second.
     pub second: Option<Second>,
@@ -90,10 +102,14 @@ pub struct MergeReport {
     pub objects: u64,
     /// Bytes read from the store.
     pub bytes_read: u64,
-    /// Records read, duplicates included.
+    /// Bytes written to temporary runs.
+    pub bytes_spilled: u64,
+    /// Records and items of snapshots read from the store, duplicates included.
     pub records: u64,
     /// Records that were in more than one run.
     pub duplicates: u64,
+    /// Duplicates that did not say the same: the journal contradicts itself.
+    pub contradictions: u64,
     /// Records without a second.
     pub undated: u64,
     /// Keys that any run has.
@@ -108,15 +124,15 @@ pub struct MergeReport {
 /// # Errors
 /// When an object cannot be read or is not what was written, or `visit` fails.
 pub async fn for_each_record<F>(
-    _store: Arc<dyn ReadStore>,
-    _inputs: Vec<RunInput>,
-    _options: MergeOptions,
-    _visit: F,
+    store: Arc<dyn ReadStore>,
+    inputs: Vec<RunInput>,
+    options: MergeOptions,
+    mut visit: F,
 ) -> Result<MergeReport>
 where
     F: FnMut(RecordRef<'_>) -> Result<()> + Send + 'static,
 {
-    Ok(MergeReport::default())
+    job::on_thread(store, options, move |job| job.records(&inputs, &mut visit)).await
 }
 
 /// Visits every item that is live at `cut` in key order, as SEMANTICS.md defines the state at a cut. `keys`, when given,
@@ -125,15 +141,15 @@ where
 /// # Errors
 /// As [`for_each_record`].
 pub async fn for_each_item<F>(
-    _store: Arc<dyn ReadStore>,
-    _inputs: Vec<RunInput>,
-    _cut: Cut,
-    _keys: Option<std::ops::Range<bytes::Bytes>>,
-    _options: MergeOptions,
-    _visit: F,
+    store: Arc<dyn ReadStore>,
+    inputs: Vec<RunInput>,
+    cut: Cut,
+    keys: Option<Range<Bytes>>,
+    options: MergeOptions,
+    mut visit: F,
 ) -> Result<MergeReport>
 where
     F: FnMut(ItemRef<'_>) -> Result<()> + Send + 'static,
 {
-    Ok(MergeReport::default())
+    job::on_thread(store, options, move |job| job.items(&inputs, cut, keys.as_ref(), &mut visit)).await
 }

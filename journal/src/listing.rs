@@ -1,0 +1,307 @@
+//! What a journal has of one table: its timelines, each with its documents and the names of its segments.
+//!
+//! One listing a timeline and a read of each small document; no segment is opened. What enters is a store and a table's
+//! name; what leaves is [`TimelineObjects`]. Knows nothing of cuts or coverage.
+
+use std::future::Future;
+
+use crate::documents::{
+    self, CheckpointDocument, DocumentError, EndDocument, GapDocument, SnapshotDocument, StartDocument, TableDocument,
+};
+use crate::error::{Classify, Kind, Result};
+use crate::layout::{self, SegmentName};
+use crate::model::{TableName, Timeline, TimelineLabel};
+use crate::store::{ObjectMeta, ReadStore};
+use futures::stream::{StreamExt as _, TryStreamExt as _};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+/// Documents that are read at once.
+const READS_AT_ONCE: usize = 16;
+/// Table names that a message lists.
+const NAMES_SHOWN_MAX: usize = 20;
+
+/// What is wrong with a listing.
+#[derive(Debug, Error)]
+pub enum ListingError {
+    /// The journal has nothing of the table.
+    #[error("{location} has no table {table}")]
+    NoTable {
+        /// The store.
+        location: String,
+        /// The table asked for.
+        table: TableName,
+        /// Tables that are there, as text.
+        known: String,
+    },
+}
+
+impl Classify for ListingError {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
+
+    fn hint(&self) -> Option<String> {
+        let Self::NoTable { known, table, .. } = self;
+        Some(if known.is_empty() {
+            format!(
+                "the journal has no table yet: fill it with `journal follow --table {table}` or `journal ingest FILE`"
+            )
+        } else {
+            format!("it has: {known}")
+        })
+    }
+}
+
+/// A segment as the listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedSegment {
+    /// Its key in the store.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// What its name says.
+    pub name: SegmentName,
+}
+
+/// A completed snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedSnapshot {
+    /// Its folder's name.
+    pub name: String,
+    /// What completes it.
+    pub document: SnapshotDocument,
+}
+
+/// All that the journal has of one timeline.
+#[derive(Debug, Clone)]
+pub struct TimelineObjects {
+    /// Table and stream label.
+    pub timeline: Timeline,
+    /// `table.json`.
+    pub table: Option<TableDocument>,
+    /// `start.json`.
+    pub start: Option<StartDocument>,
+    /// `end.json`.
+    pub end: Option<EndDocument>,
+    /// `gaps/`, by name.
+    pub gaps: Vec<GapDocument>,
+    /// `checkpoints/`, by name.
+    pub checkpoints: Vec<CheckpointDocument>,
+    /// Completed snapshots, by name.
+    pub snapshots: Vec<ListedSnapshot>,
+    /// Segments, by key.
+    pub segments: Vec<ListedSegment>,
+    /// Objects in the quarantine.
+    pub quarantined: u64,
+    /// Parts of snapshots that were never completed: a baseline that was stopped.
+    pub unfinished: Vec<String>,
+    /// Every other object.
+    pub foreign: Vec<String>,
+}
+
+impl TimelineObjects {
+    /// A timeline of which nothing is known.
+    #[must_use]
+    pub fn empty(timeline: Timeline) -> Self {
+        Self {
+            timeline,
+            table: None,
+            start: None,
+            end: None,
+            gaps: Vec::new(),
+            checkpoints: Vec::new(),
+            snapshots: Vec::new(),
+            segments: Vec::new(),
+            quarantined: 0,
+            unfinished: Vec::new(),
+            foreign: Vec::new(),
+        }
+    }
+
+    /// Whether the journal has anything of it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.start.is_none() && self.table.is_none() && self.segments.is_empty() && self.snapshots.is_empty()
+    }
+}
+
+/// The tables that a journal has, sorted.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn tables(store: &dyn ReadStore) -> Result<Vec<TableName>> {
+    let folders = store.list_folders("").await?;
+    Ok(folders.iter().filter_map(|name| TableName::parse(name).ok()).collect())
+}
+
+/// Reads all that the journal has of a table, one entry a timeline, sorted by label.
+///
+/// # Errors
+/// When the journal has no such table, the store cannot be read, or a document is not what was written.
+pub async fn timelines(store: &dyn ReadStore, table: &TableName) -> Result<Vec<TimelineObjects>> {
+    let mut timelines = Vec::new();
+    for folder in store.list_folders(&layout::table_folder(table)).await? {
+        let Ok(label) = TimelineLabel::parse(&folder) else { continue };
+        let objects = timeline(store, Timeline { table: table.clone(), label }).await?;
+        if !objects.is_empty() {
+            timelines.push(objects);
+        }
+    }
+    if timelines.is_empty() {
+        let tables = tables(store).await?;
+        let mut known: Vec<&str> =
+            tables.iter().map(TableName::as_str).filter(|name| *name != table.as_str()).collect();
+        let more = known.len().saturating_sub(NAMES_SHOWN_MAX);
+        known.truncate(NAMES_SHOWN_MAX);
+        let mut known = known.join(", ");
+        if more > 0 {
+            known = format!("{known} and {more} more");
+        }
+        return Err(ListingError::NoTable { location: store.location().to_owned(), table: table.clone(), known }.into());
+    }
+    Ok(timelines)
+}
+
+/// Reads all that the journal has of one timeline.
+///
+/// # Errors
+/// When the store cannot be read, or a document is not what was written.
+pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<TimelineObjects> {
+    let sorted = sort(store.list_all(&layout::timeline_folder(&timeline)).await?, timeline);
+    let mut objects = sorted.objects;
+    let timeline = &objects.timeline;
+    objects.table = documents::read(store, &layout::table_document(timeline)).await?;
+    objects.start = documents::read(store, &layout::start_document(timeline)).await?;
+    objects.end = documents::read(store, &layout::end_document(timeline)).await?;
+    objects.gaps = read_each(store, &sorted.gaps).await?;
+    objects.checkpoints = read_each(store, &sorted.checkpoints).await?;
+    let documents: Vec<SnapshotDocument> =
+        read_each(store, &sorted.snapshots.iter().map(|(_, key)| key.clone()).collect::<Vec<_>>()).await?;
+    objects.snapshots = sorted
+        .snapshots
+        .into_iter()
+        .zip(documents)
+        .map(|((name, _), document)| ListedSnapshot { name, document })
+        .collect();
+    Ok(objects)
+}
+
+/// A listing, sorted into what its keys say.
+struct Sorted {
+    objects: TimelineObjects,
+    gaps: Vec<String>,
+    checkpoints: Vec<String>,
+    /// Name and key of the document.
+    snapshots: Vec<(String, String)>,
+}
+
+fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
+    let folder = layout::timeline_folder(&timeline);
+    let mut sorted = Sorted {
+        objects: TimelineObjects::empty(timeline),
+        gaps: Vec::new(),
+        checkpoints: Vec::new(),
+        snapshots: Vec::new(),
+    };
+    let mut parts: Vec<(String, String)> = Vec::new();
+    for ObjectMeta { key, size, .. } in listing {
+        let path: Vec<&str> = key.strip_prefix(&folder).unwrap_or(&key).split('/').collect();
+        match path.as_slice() {
+            ["table.json" | "start.json" | "end.json"] => {}
+            ["gaps", name] if name.ends_with(".json") => sorted.gaps.push(key),
+            ["checkpoints", name] if name.ends_with(".json") => sorted.checkpoints.push(key),
+            ["quarantine", _] => sorted.objects.quarantined += 1,
+            ["snapshots", name, "snapshot.json"] => sorted.snapshots.push(((*name).to_owned(), key)),
+            ["snapshots", name, part] if part.ends_with(".run") => parts.push(((*name).to_owned(), key)),
+            ["segments", ..] => match SegmentName::parse(&key) {
+                Some(name) => sorted.objects.segments.push(ListedSegment { key, size, name }),
+                None => sorted.objects.foreign.push(key),
+            },
+            _ => sorted.objects.foreign.push(key),
+        }
+    }
+    for (name, key) in parts {
+        if !sorted.snapshots.iter().any(|(complete, _)| *complete == name) {
+            sorted.objects.unfinished.push(key);
+        }
+    }
+    sorted
+}
+
+async fn read_each<T: DeserializeOwned + Send>(store: &dyn ReadStore, keys: &[String]) -> Result<Vec<T>> {
+    // A document that was there a moment ago and is gone now was replaced or deleted by hand: that is a defect to name.
+    let read = |key: String| -> std::pin::Pin<Box<dyn Future<Output = Result<T, DocumentError>> + Send + '_>> {
+        Box::pin(async move {
+            documents::read(store, &key).await?.ok_or_else(|| DocumentError::Malformed {
+                location: store.location().to_owned(),
+                key,
+                reason: "it was listed but is not there".to_owned(),
+            })
+        })
+    };
+    let documents: Vec<T> =
+        futures::stream::iter(keys.iter().cloned().map(read)).buffered(READS_AT_ONCE).try_collect().await?;
+    Ok(documents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::WriteStore as _;
+    use crate::store::memory::MemoryStore;
+    use bytes::Bytes;
+
+    async fn put(store: &MemoryStore, key: &str, bytes: &'static [u8]) {
+        store.replace(key, Bytes::from_static(bytes)).await.unwrap();
+    }
+
+    fn table() -> TableName {
+        TableName::parse("notes-table-dev").unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_object_finds_its_place_and_a_foreign_one_is_named() {
+        let store = MemoryStore::default();
+        let folder = "notes-table-dev/2020-03-29T00:00:00.000";
+        let segment =
+            format!("{folder}/segments/0/2020-03-21/001584810304-001584810305-{:040}-{:040}-00000001.seg", 1, 2);
+        let start = documents::to_bytes(&StartDocument {
+            covered_from: crate::model::Second::new(5).unwrap(),
+            whole: true,
+            reason: String::new(),
+        })
+        .unwrap();
+        store.replace(&format!("{folder}/start.json"), start).await.unwrap();
+        put(&store, &segment, b"x").await;
+        put(&store, &format!("{folder}/segments/0/x.seg"), b"x").await;
+        put(&store, &format!("{folder}/quarantine/a.json"), b"{}").await;
+        put(&store, &format!("{folder}/snapshots/5-baseline-1/part-00000-00000000.run"), b"x").await;
+        put(&store, &format!("{folder}/notes.txt"), b"x").await;
+        let found = timelines(&store, &table()).await.unwrap();
+        assert_eq!(found.len(), 1);
+        let objects = &found[0];
+        assert_eq!(objects.segments.iter().map(|s| &s.key).collect::<Vec<_>>(), vec![&segment]);
+        assert_eq!((objects.quarantined, objects.unfinished.len(), objects.foreign.len()), (1, 1, 2));
+        assert!(objects.start.as_ref().unwrap().whole);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_table_is_refused_with_the_known_ones() {
+        let store = MemoryStore::default();
+        put(&store, "other-table/1/table.json", b"{}").await;
+        put(&store, "~quarantine/a.json", b"{}").await;
+        let error = timelines(&store, &table()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert_eq!(error.hint().as_deref(), Some("it has: other-table"));
+    }
+
+    #[tokio::test]
+    async fn a_torn_document_is_corrupt_and_named() {
+        let store = MemoryStore::default();
+        put(&store, "notes-table-dev/1/start.json", b"{\"covered").await;
+        let error = timelines(&store, &table()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt);
+        assert!(error.to_string().contains("notes-table-dev/1/start.json"), "{error}");
+    }
+}

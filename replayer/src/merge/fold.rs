@@ -1,0 +1,186 @@
+//! The state of one key at a cut, from its records in sequence order. SEMANTICS.md, "State at a cut".
+
+use journal::format::{Record, RecordKind};
+use journal::model::{Second, SequenceNumber};
+
+use crate::cut::{Cut, Position};
+
+impl Cut {
+    /// Whether a record has happened at this cut. `second` is the record's own, or that of the record before it of its
+    /// key when it has none; a record without either counts as old as can be.
+    #[must_use]
+    #[inline]
+    pub fn has(&self, sequence: SequenceNumber, second: Option<Second>) -> bool {
+        match (self.position, self.inclusive) {
+            (Position::Second(at), true) => second.is_none_or(|second| second <= at),
+            (Position::Second(at), false) => second.is_none_or(|second| second < at),
+            (Position::Sequence(at), true) => sequence.cmp_value(&at).is_le(),
+            (Position::Sequence(at), false) => sequence.cmp_value(&at).is_lt(),
+        }
+    }
+}
+
+/// Which rule gives a key's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Found {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// An item of a snapshot: rule 3.
+    Snapshot,
+    /// The first record after the cut: rule 2.
+    After,
+    /// The last record at or before the cut: rule 1.
+    Before,
+}
+
+/// Folds the records of one key after the other. Buffers are kept from key to key.
+#[derive(Debug, Default)]
+pub(super) struct KeyState {
+    pub(super) key: Vec<u8>,
+    started: bool,
+    found: Found,
+    image: Vec<u8>,
+    live: bool,
+    sequence: Option<SequenceNumber>,
+    second: Option<Second>,
+    /// The second that a record without one takes over.
+    last_second: Option<Second>,
+    scratch: Vec<u8>,
+}
+
+/// A folded key that is live at the cut.
+pub(super) struct Live<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) image: &'a [u8],
+    pub(super) sequence: Option<SequenceNumber>,
+    pub(super) second: Option<Second>,
+}
+
+impl KeyState {
+    /// Whether `key` is another one than the one being folded.
+    #[inline]
+    pub(super) fn is_other(&self, key: &[u8]) -> bool {
+        self.started && self.key.as_slice() != key
+    }
+
+    /// Begins the next key.
+    #[inline]
+    pub(super) fn reset(&mut self) {
+        self.started = false;
+        self.found = Found::Nothing;
+        self.live = false;
+        self.sequence = None;
+        self.second = None;
+        self.last_second = None;
+    }
+
+    /// Whether any record or item of a key was folded.
+    pub(super) fn is_started(&self) -> bool {
+        self.started
+    }
+
+    /// Adds the key's next record in sequence order, or an item of a snapshot.
+    #[inline]
+    pub(super) fn add(&mut self, record: &Record<'_>, cut: &Cut) {
+        if !self.started {
+            self.started = true;
+            self.key.clear();
+            self.key.extend_from_slice(record.key);
+        }
+        if record.kind == RecordKind::Item {
+            if matches!(self.found, Found::Nothing | Found::Snapshot) {
+                self.set(Found::Snapshot, record.new, None, None);
+            }
+            return;
+        }
+        let second = record.second.or(self.last_second);
+        self.last_second = second;
+        if cut.has(record.sequence, second) {
+            self.set(Found::Before, record.new, Some(record.sequence), record.second);
+        } else if matches!(self.found, Found::Nothing | Found::Snapshot) {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let old = record.old.bytes(&mut scratch);
+            self.set(Found::After, old, None, None);
+            self.scratch = scratch;
+        }
+    }
+
+    #[inline]
+    fn set(&mut self, found: Found, image: Option<&[u8]>, sequence: Option<SequenceNumber>, second: Option<Second>) {
+        self.found = found;
+        self.live = image.is_some();
+        self.image.clear();
+        self.image.extend_from_slice(image.unwrap_or_default());
+        self.sequence = sequence;
+        self.second = second;
+    }
+
+    /// The key's item at the cut, if it has one.
+    #[inline]
+    pub(super) fn live(&self) -> Option<Live<'_>> {
+        (self.started && self.live).then_some(Live {
+            key: &self.key,
+            image: &self.image,
+            sequence: self.sequence,
+            second: self.second,
+        })
+    }
+}
+
+/// Chooses the records of a key that a later fold still needs: the last one at or before the cut or, without one, the
+/// first after it. Only right when every record has a second (or the cut is by sequence number).
+#[derive(Debug, Default)]
+pub(super) struct Thinner {
+    pub(super) kept: Option<Kept>,
+    before: bool,
+    scratch: Vec<u8>,
+    spare: Option<Kept>,
+}
+
+/// One kept record, with the one image that is still needed.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) key: Vec<u8>,
+    pub(super) sequence: SequenceNumber,
+    pub(super) second: Option<Second>,
+    pub(super) kind: journal::model::ChangeKind,
+    pub(super) new: Option<Vec<u8>>,
+    pub(super) old: Option<Vec<u8>>,
+}
+
+impl Thinner {
+    /// Adds the key's next record in sequence order.
+    pub(super) fn add(&mut self, record: &Record<'_>, cut: &Cut) {
+        let RecordKind::Change(kind) = record.kind else { return };
+        let has = cut.has(record.sequence, record.second);
+        if !has && self.kept.is_some() {
+            return;
+        }
+        self.before |= has;
+        let mut kept = self.kept.take().or_else(|| self.spare.take()).unwrap_or_else(|| Kept {
+            key: Vec::new(),
+            sequence: record.sequence,
+            second: None,
+            kind,
+            new: None,
+            old: None,
+        });
+        kept.key.clear();
+        kept.key.extend_from_slice(record.key);
+        kept.sequence = record.sequence;
+        kept.second = record.second;
+        kept.kind = kind;
+        kept.new = record.new.map(<[u8]>::to_vec);
+        kept.old = if has { None } else { record.old.bytes(&mut self.scratch).map(<[u8]>::to_vec) };
+        self.kept = Some(kept);
+    }
+
+    /// Forgets the key.
+    pub(super) fn reset(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            self.spare = Some(kept);
+        }
+        self.before = false;
+    }
+}

@@ -1,0 +1,404 @@
+//! One merge from beginning to end: open runs in groups, spill groups that are too many, merge what is left.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use journal::error::Result;
+use journal::format::{OldImage, Record, RecordKind, RunKind as FormatKind, RunWriter, WriterOptions};
+use journal::model::{KeyAttributes, Second, SequenceNumber};
+use journal::store::ReadStore;
+use tokio::runtime::Handle;
+
+use super::fold::{KeyState, Thinner};
+use super::heap::Heap;
+use super::run::{self, OpenRun, Opened, WHOLE_BYTES_MAX};
+use super::{ItemRef, MergeError, MergeOptions, MergeReport, RecordRef, RunInput, RunKind};
+use crate::cut::{Cut, Position};
+
+/// Requests under way while runs are opened.
+const OPENING: usize = 16;
+/// Bounds of what one range read asks for.
+const SPAN_BYTES: Range<u64> = 64 << 10..2 << 20;
+
+pub(super) struct Job {
+    store: Arc<dyn ReadStore>,
+    options: MergeOptions,
+    handle: Handle,
+    stopped: Arc<AtomicBool>,
+    report: MergeReport,
+    key_attributes: Option<KeyAttributes>,
+}
+
+/// Stops the thread when the caller no longer waits.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs a merge on a blocking thread.
+pub(super) async fn on_thread<F>(store: Arc<dyn ReadStore>, options: MergeOptions, work: F) -> Result<MergeReport>
+where
+    F: FnOnce(&mut Job) -> Result<()> + Send + 'static,
+{
+    let stopped = Arc::new(AtomicBool::new(false));
+    let guard = StopOnDrop(stopped.clone());
+    let handle = Handle::current();
+    let thread = tokio::task::spawn_blocking(move || {
+        let mut job = Job { store, options, handle, stopped, report: MergeReport::default(), key_attributes: None };
+        work(&mut job).map(|()| job.report)
+    });
+    let result = thread.await.map_err(|error| MergeError::Thread { reason: error.to_string() })?;
+    drop(guard);
+    result
+}
+
+/// What a group of runs is opened for.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    keys: Option<&'a Range<Bytes>>,
+    /// For items: the cut; old images before it are not read.
+    cut: Option<Cut>,
+    span_bytes: u64,
+}
+
+/// Runs of one kind that are open, and whether more are to come.
+struct Group {
+    runs: Vec<OpenRun>,
+    last: bool,
+}
+
+impl Job {
+    pub(super) fn records(
+        &mut self,
+        inputs: &[RunInput],
+        visit: &mut dyn FnMut(RecordRef<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let segments = select(inputs, RunKind::Segment);
+        let runs = self.gather(&segments, None, None, false)?;
+        let mut heap = Heap::new(runs, true)?;
+        let mut scratch = Vec::new();
+        let mut last_key: Option<Vec<u8>> = None;
+        while let Some(run) = heap.top() {
+            let record = run.cursor.record();
+            if let RecordKind::Change(kind) = record.kind {
+                if last_key.as_deref() != Some(record.key) {
+                    self.report.keys += 1;
+                    last_key.get_or_insert_default().clone_from(&record.key.to_vec());
+                    self.check_stopped()?;
+                }
+                visit(RecordRef {
+                    key: record.key,
+                    sequence: record.sequence,
+                    second: record.second,
+                    kind,
+                    old: record.old.bytes(&mut scratch),
+                    new: record.new,
+                    user: record.user,
+                    input: run.input,
+                })?;
+            }
+            heap.next()?;
+        }
+        self.finish(&heap);
+        Ok(())
+    }
+
+    pub(super) fn items(
+        &mut self,
+        inputs: &[RunInput],
+        cut: Cut,
+        keys: Option<&Range<Bytes>>,
+        visit: &mut dyn FnMut(ItemRef<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (segments, snapshots) = (select(inputs, RunKind::Segment), select(inputs, RunKind::Snapshot));
+        // Thinned temporary runs lose what a record without a second needs to know of its neighbours, so when one turns
+        // up, which AWS does not do, the work is done again without thinning.
+        let mut runs = self.gather(&segments, keys, Some(cut), true)?;
+        if self.report.undated > 0 && self.report.bytes_spilled > 0 && matches!(cut.position, Position::Second(_)) {
+            drop(runs);
+            self.report = MergeReport::default();
+            runs = self.gather(&segments, keys, Some(cut), false)?;
+        }
+        runs.extend(self.gather(&snapshots, keys, Some(cut), true)?);
+        let mut heap = Heap::new(runs, false)?;
+        let mut state = KeyState::default();
+        while let Some(run) = heap.top() {
+            let record = run.cursor.record();
+            if state.is_other(record.key) {
+                self.check_stopped()?;
+                self.visit_item(&mut state, visit)?;
+            }
+            if keys.is_none_or(|keys| record.key >= keys.start.as_ref() && record.key < keys.end.as_ref()) {
+                state.add(&record, &cut);
+            } else if keys.is_some_and(|keys| record.key >= keys.end.as_ref()) {
+                break;
+            }
+            heap.next()?;
+        }
+        self.visit_item(&mut state, visit)?;
+        self.finish(&heap);
+        Ok(())
+    }
+
+    fn visit_item(&mut self, state: &mut KeyState, visit: &mut dyn FnMut(ItemRef<'_>) -> Result<()>) -> Result<()> {
+        if state.is_started() {
+            self.report.keys += 1;
+        }
+        if let Some(live) = state.live() {
+            self.report.items += 1;
+            visit(ItemRef { key: live.key, image: live.image, sequence: live.sequence, second: live.second })?;
+        }
+        state.reset();
+        Ok(())
+    }
+
+    fn check_stopped(&self) -> Result<()> {
+        if self.stopped.load(Ordering::Relaxed) { Err(MergeError::Stopped.into()) } else { Ok(()) }
+    }
+
+    fn finish(&mut self, heap: &Heap) {
+        self.report.duplicates += heap.duplicates;
+        self.report.contradictions += heap.contradictions;
+        self.report.bytes_read += heap.total_bytes_read();
+    }
+
+    /// Opens inputs of one kind; as many as memory allows stay open, the others become temporary runs.
+    fn gather(
+        &mut self,
+        inputs: &[(usize, RunInput)],
+        keys: Option<&Range<Bytes>>,
+        cut: Option<Cut>,
+        thin: bool,
+    ) -> Result<Vec<OpenRun>> {
+        let budget = self.options.memory_bytes_max;
+        let many = u64::try_from(inputs.len().max(1)).unwrap_or(u64::MAX);
+        let span = (u64::try_from(budget).unwrap_or(u64::MAX) / many / 6).clamp(SPAN_BYTES.start, SPAN_BYTES.end);
+        let wanted = Wanted { keys, cut, span_bytes: span };
+        let (store, handle) = (self.store.clone(), self.handle.clone());
+        let opening = inputs.iter().map(|(number, input)| {
+            let (store, key, size) = (store.clone(), input.key.clone(), input.size);
+            run::open(store, *number, key, size)
+        });
+        // Fewer at once when the budget is small: each may hold a whole small object.
+        let at_once = (budget / usize::try_from(WHOLE_BYTES_MAX).unwrap_or(1) / 2).clamp(1, OPENING);
+        let mut opening = std::pin::pin!(futures::stream::iter(opening).buffered(at_once));
+        let kind = inputs.first().map_or(RunKind::Segment, |(_, input)| input.kind);
+        let mut spilled = Vec::new();
+        loop {
+            let group = self.open_group(&handle, opening.as_mut(), kind, wanted)?;
+            if group.last && spilled.is_empty() {
+                return Ok(group.runs);
+            }
+            if !group.runs.is_empty() {
+                spilled.push(self.spill(group.runs, cut.filter(|_| thin))?);
+            }
+            if group.last {
+                return self.open_spilled(spilled, cut.filter(|_| thin));
+            }
+        }
+    }
+
+    /// Opens runs until memory is full or there are no more.
+    fn open_group(
+        &mut self,
+        handle: &Handle,
+        mut opening: std::pin::Pin<&mut (impl futures::Stream<Item = Result<Opened>> + ?Sized)>,
+        kind: RunKind,
+        wanted: Wanted<'_>,
+    ) -> Result<Group> {
+        let mut runs = Vec::new();
+        let mut memory = 0usize;
+        loop {
+            self.check_stopped()?;
+            let Some(opened) = handle.block_on(opening.next()) else { return Ok(Group { runs, last: true }) };
+            let Some(run) = self.accept(opened?, handle, kind, wanted)? else { continue };
+            memory = memory.saturating_add(run.memory_bytes());
+            runs.push(run);
+            if memory > self.options.memory_bytes_max && runs.len() > 1 {
+                return Ok(Group { runs, last: false });
+            }
+        }
+    }
+
+    /// Checks an opened run against the others and leaves out what is not wanted of it.
+    fn accept(
+        &mut self,
+        opened: Opened,
+        handle: &Handle,
+        kind: RunKind,
+        wanted: Wanted<'_>,
+    ) -> Result<Option<OpenRun>> {
+        let footer = opened.tail.footer.clone();
+        self.report.objects += 1;
+        if (footer.kind == FormatKind::Snapshot) != (kind == RunKind::Snapshot) {
+            return Err(MergeError::WrongKind { object: opened.object }.into());
+        }
+        match &self.key_attributes {
+            Some(expected) if *expected != footer.key_attributes => {
+                return Err(MergeError::KeyAttributes {
+                    object: opened.object,
+                    found: footer.key_attributes.to_string(),
+                    expected: expected.to_string(),
+                }
+                .into());
+            }
+            Some(_) => {}
+            None => self.key_attributes = Some(footer.key_attributes.clone()),
+        }
+        let blocks = match wanted.keys {
+            Some(keys) => opened.tail.blocks_of_keys(keys),
+            None => 0..opened.tail.blocks.len(),
+        };
+        if blocks.is_empty() || !self.may_contain(&opened, handle, wanted.keys)? {
+            self.report.bytes_read += opened.bytes_read;
+            return Ok(None);
+        }
+        self.report.records +=
+            opened.tail.blocks.get(blocks.clone()).unwrap_or_default().iter().map(|b| b.records).sum::<u64>();
+        self.report.undated += footer.statistics.undated;
+        // Old images matter only after the cut.
+        let all_before = wanted.cut.is_some_and(|cut| match cut.position {
+            Position::Second(_) => {
+                footer.statistics.undated == 0
+                    && footer.statistics.seconds.is_none_or(|(_, last)| cut.has(SequenceNumber::MIN, Some(last)))
+            }
+            Position::Sequence(_) => cut.has(footer.sequences.1, None),
+        });
+        Ok(Some(OpenRun::from_store(opened, &self.store, handle, blocks, !all_before, wanted.span_bytes)))
+    }
+
+    /// Asks the key filter when a single key is wanted.
+    fn may_contain(&mut self, opened: &Opened, handle: &Handle, keys: Option<&Range<Bytes>>) -> Result<bool> {
+        let Some(keys) = keys.filter(|keys| keys.end.strip_prefix(keys.start.as_ref()) == Some(&[0])) else {
+            return Ok(true);
+        };
+        let Some(page) = opened.tail.filter_page(&keys.start) else { return Ok(true) };
+        let range = page.offset..page.offset.saturating_add(u64::from(page.length));
+        let stored = match &opened.whole {
+            Some(bytes) => {
+                let start = usize::try_from(range.start).unwrap_or(usize::MAX);
+                let end = usize::try_from(range.end).unwrap_or(usize::MAX);
+                Bytes::copy_from_slice(bytes.get(start..end).unwrap_or_default())
+            }
+            None if page.length == 0 => Bytes::new(),
+            None => {
+                let bytes = handle.block_on(self.store.get_range(&opened.object, range))?;
+                self.report.bytes_read += u64::from(page.length);
+                bytes
+            }
+        };
+        Ok(opened.tail.may_contain(&opened.object, page, &stored, &keys.start)?)
+    }
+
+    /// Merges a group into one temporary run; with `thin`, only with what a fold at that cut still needs.
+    fn spill(&mut self, runs: Vec<OpenRun>, thin: Option<Cut>) -> Result<(File, u64)> {
+        let folder = self.options.spill_folder.clone().unwrap_or_else(std::env::temp_dir);
+        let fail = |action| {
+            let folder = folder.clone();
+            move |source| MergeError::Spill { action, folder, source }
+        };
+        let mut file = tempfile::tempfile_in(&folder).map_err(fail("make"))?;
+        let first_sequence = runs.iter().map(|run| run.tail.footer.sequences.0).min().unwrap_or(SequenceNumber::MIN);
+        let first_second: Option<Second> =
+            runs.iter().filter_map(|run| run.tail.footer.statistics.seconds).map(|(first, _)| first).min();
+        let Some((kind, stream, names)) = runs
+            .first()
+            .map(|run| (run.tail.footer.kind, run.tail.footer.stream.clone(), run.tail.footer.key_attributes.clone()))
+        else {
+            return Err(MergeError::Thread { reason: "a group without runs".to_owned() }.into());
+        };
+        let mut options = WriterOptions::temporary();
+        if kind == FormatKind::Snapshot {
+            options.kind = FormatKind::Snapshot;
+        }
+        let mut writer = RunWriter::new(options, stream, names, first_sequence, first_second)?;
+        let mut heap = Heap::new(runs, thin.is_none())?;
+        let mut thinner = Thinner::default();
+        let mut size = 0u64;
+        while let Some(run) = heap.top() {
+            let record = run.cursor.record();
+            match thin.filter(|_| record.kind != RecordKind::Item) {
+                None => writer.push(&record)?,
+                Some(cut) => {
+                    if thinner.kept.as_ref().is_some_and(|kept| kept.key.as_slice() != record.key) {
+                        self.check_stopped()?;
+                        push_kept(&mut writer, &mut thinner)?;
+                    }
+                    thinner.add(&record, &cut);
+                }
+            }
+            if writer.size() - size > 1 << 20 {
+                let ready = writer.take_ready();
+                size += u64::try_from(ready.len()).unwrap_or(0);
+                file.write_all(&ready).map_err(fail("write"))?;
+            }
+            heap.next()?;
+        }
+        push_kept(&mut writer, &mut thinner)?;
+        self.finish(&heap);
+        let run = writer.finish()?;
+        file.write_all(&run.bytes).map_err(fail("write"))?;
+        self.report.bytes_spilled += run.size;
+        Ok((file, run.size))
+    }
+
+    /// Opens temporary runs, merging them further while they are too many for memory.
+    fn open_spilled(&mut self, mut spilled: Vec<(File, u64)>, thin: Option<Cut>) -> Result<Vec<OpenRun>> {
+        loop {
+            let count = spilled.len();
+            let mut next = Vec::new();
+            let mut runs: Vec<OpenRun> = Vec::new();
+            let mut memory = 0usize;
+            for (file, size) in spilled {
+                let run = OpenRun::from_file(file, size)?;
+                memory = memory.saturating_add(run.memory_bytes());
+                runs.push(run);
+                if memory > self.options.memory_bytes_max && runs.len() > 2 {
+                    next.push(self.spill(std::mem::take(&mut runs), thin)?);
+                    memory = 0;
+                }
+            }
+            if next.is_empty() {
+                return Ok(runs);
+            }
+            if !runs.is_empty() {
+                next.push(self.spill(runs, thin)?);
+            }
+            if next.len() >= count {
+                return next
+                    .into_iter()
+                    .map(|(file, size)| OpenRun::from_file(file, size).map_err(Into::into))
+                    .collect();
+            }
+            spilled = next;
+        }
+    }
+}
+
+fn select(inputs: &[RunInput], kind: RunKind) -> Vec<(usize, RunInput)> {
+    inputs.iter().cloned().enumerate().filter(|(_, input)| input.kind == kind).collect()
+}
+
+fn push_kept(writer: &mut RunWriter, thinner: &mut Thinner) -> Result<()> {
+    if let Some(kept) = &thinner.kept {
+        writer.push(&Record {
+            key: &kept.key,
+            sequence: kept.sequence,
+            second: kept.second,
+            kind: RecordKind::Change(kept.kind),
+            new: kept.new.as_deref(),
+            old: kept.old.as_deref().map_or(OldImage::None, OldImage::Whole),
+            user: None,
+        })?;
+    }
+    thinner.reset();
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! A quick check that bounded memory and grouping do not change the outcome; the model test lies with the cross-crate
+//! tests.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use journal::format::{RunWriter, WriterOptions};
+use journal::model::{
+    ChangeKind, ChangeRecord, Image, ItemKey, KeyAttribute, KeyAttributes, KeyType, Second, SequenceNumber, StreamArn,
+};
+use journal::store::memory::MemoryStore;
+use journal::store::{ReadStore, WriteStore};
+
+use super::*;
+use crate::cut::Position;
+
+fn names() -> KeyAttributes {
+    KeyAttributes::new(vec![KeyAttribute { name: "id".to_owned(), key_type: KeyType::S }]).unwrap()
+}
+
+/// 40 segments over 300 keys: every key changes in many of them.
+async fn segments(store: &Arc<MemoryStore>) -> (Vec<RunInput>, Vec<ChangeRecord>) {
+    let stream = StreamArn::parse("arn:aws:dynamodb:x:0:table/notes/stream/1").unwrap();
+    let mut live: BTreeMap<u64, Image> = BTreeMap::new();
+    let mut all = Vec::new();
+    let mut inputs = Vec::new();
+    for segment in 0..40u64 {
+        let mut records = Vec::new();
+        for n in 0..400u64 {
+            let sequence = segment * 400 + n;
+            let id = (sequence * 7919) % 300;
+            let image = Image::from_bytes(Bytes::from(format!("{id}-{sequence}-{}", "x".repeat(200))));
+            let old = live.get(&id).cloned();
+            let remove = old.is_some() && sequence % 5 == 0;
+            let new = (!remove).then_some(image);
+            match &new {
+                Some(new) => live.insert(id, new.clone()),
+                None => live.remove(&id),
+            };
+            records.push(ChangeRecord {
+                key: ItemKey::from_bytes(Bytes::from(format!("{id:05}"))),
+                sequence: SequenceNumber::parse(&(sequence + 1).to_string()).unwrap(),
+                second: Some(Second::new(1_000_000 + sequence / 10).unwrap()),
+                kind: if remove {
+                    ChangeKind::Remove
+                } else if old.is_some() {
+                    ChangeKind::Modify
+                } else {
+                    ChangeKind::Insert
+                },
+                old,
+                new,
+                user: None,
+            });
+        }
+        all.extend(records.iter().cloned());
+        records.sort_by(|a, b| (&a.key, a.sequence).cmp(&(&b.key, b.sequence)));
+        let run = RunWriter::encode(WriterOptions::rows(), stream.clone(), names(), &records).unwrap();
+        let key = format!("s{segment:03}");
+        store.put_new(&key, Bytes::from(run.bytes)).await.unwrap();
+        inputs.push(RunInput { key, size: run.size, kind: RunKind::Segment });
+    }
+    (inputs, all)
+}
+
+async fn state(
+    store: &Arc<MemoryStore>,
+    inputs: &[RunInput],
+    cut: Cut,
+    memory: usize,
+) -> (BTreeMap<Vec<u8>, Vec<u8>>, MergeReport) {
+    let items = Arc::new(Mutex::new(BTreeMap::new()));
+    let into = items.clone();
+    let read: Arc<dyn ReadStore> = store.clone();
+    let options = MergeOptions { memory_bytes_max: memory, spill_folder: None };
+    let report = for_each_item(read, inputs.to_vec(), cut, None, options, move |item| {
+        into.lock().unwrap().insert(item.key.to_vec(), item.image.to_vec());
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let items = items.lock().unwrap().clone();
+    (items, report)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn little_memory_gives_the_same_state_through_temporary_runs() {
+    let store = Arc::new(MemoryStore::default());
+    let (inputs, records) = segments(&store).await;
+    for at in [1_000_000, 1_000_400, 1_000_801, 1_001_599] {
+        let mut expected: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        for record in records.iter().filter(|record| record.second.unwrap().get() <= at) {
+            match &record.new {
+                Some(new) => expected.insert(record.key.as_bytes().to_vec(), new.as_bytes().to_vec()),
+                None => expected.remove(record.key.as_bytes()),
+            };
+        }
+        let cut = Cut { position: Position::Second(Second::new(at).unwrap()), inclusive: true };
+        for memory in [64 << 20, 1 << 20, 100 << 10, 1] {
+            let (items, report) = state(&store, &inputs, cut, memory).await;
+            assert_eq!(items, expected, "second {at}, {memory} bytes");
+            assert_eq!(report.bytes_spilled > 0, memory < 32 << 20, "{report:?}");
+            assert_eq!((report.objects, report.records), (40, 16_000));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_is_visited_once_in_order_though_it_lies_in_two_runs() {
+    let store = Arc::new(MemoryStore::default());
+    let (mut inputs, records) = segments(&store).await;
+    inputs.extend(inputs.clone());
+    for memory in [64 << 20, 200 << 10] {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let into = seen.clone();
+        let read: Arc<dyn ReadStore> = store.clone();
+        let options = MergeOptions { memory_bytes_max: memory, spill_folder: None };
+        let report = for_each_record(read, inputs.clone(), options, move |record| {
+            into.lock().unwrap().push((record.key.to_vec(), record.sequence, record.old.map(<[u8]>::to_vec)));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let mut expected: Vec<_> = records
+            .iter()
+            .map(|r| (r.key.as_bytes().to_vec(), r.sequence, r.old.as_ref().map(|old| old.as_bytes().to_vec())))
+            .collect();
+        expected.sort();
+        assert!(*seen.lock().unwrap() == expected);
+        assert_eq!((report.duplicates, report.contradictions), (16_000, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_is_read_without_the_runs_that_do_not_have_it() {
+    let store = Arc::new(MemoryStore::default());
+    let (inputs, _) = segments(&store).await;
+    let cut = Cut { position: Position::Second(Second::MAX), inclusive: true };
+    for (key, items, records) in [("00017", 1, true), ("nobody", 0, false)] {
+        let read: Arc<dyn ReadStore> = store.clone();
+        let range = Bytes::from(key)..Bytes::from(format!("{key}\0"));
+        let report =
+            for_each_item(read, inputs.clone(), cut, Some(range), MergeOptions::default(), |_| Ok(())).await.unwrap();
+        assert_eq!((report.items, report.records > 0), (items, records), "{key}");
+    }
+}

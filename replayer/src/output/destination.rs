@@ -1,0 +1,195 @@
+//! Where an export goes: a file that appears whole or not at all, or a stream.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::write::GzEncoder;
+use journal::error::{Classify, Kind};
+use tempfile::NamedTempFile;
+use thiserror::Error;
+
+const ZSTD_LEVEL: i32 = 3;
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// What can go wrong with a destination.
+#[derive(Debug, Error)]
+pub enum OutputError {
+    /// The file is there.
+    #[error("file {} exists", .path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be made.
+    #[error("cannot make file {}", .path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It cannot be written.
+    #[error("cannot write {name}")]
+    Write {
+        /// The file, or standard output.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Classify for OutputError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Exists { .. } => Kind::Conflict,
+            Self::Create { .. } => Kind::Invalid,
+            Self::Write { .. } => Kind::Unavailable,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Exists { .. } => Some("give another name, or --force to replace it".to_owned()),
+            Self::Create { .. } => Some("check the folder and its permissions".to_owned()),
+            Self::Write { .. } => {
+                Some("check where the output goes, free space, then run the same command again".to_owned())
+            }
+        }
+    }
+}
+
+/// Where an export goes.
+pub struct Destination {
+    name: String,
+    file: Option<(PathBuf, bool)>,
+    writer: Compressing,
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Destination").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+enum Compressing {
+    Plain(BufWriter<Counted>),
+    Gzip(GzEncoder<BufWriter<Counted>>),
+    Zstd(zstd::Encoder<'static, BufWriter<Counted>>),
+}
+
+enum Raw {
+    File(NamedTempFile),
+    Stream(Box<dyn Write + Send>),
+}
+
+struct Counted {
+    raw: Raw,
+    bytes: u64,
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = match &mut self.raw {
+            Raw::File(file) => file.write(bytes),
+            Raw::Stream(stream) => stream.write(bytes),
+        }?;
+        self.bytes += u64::try_from(written).unwrap_or(u64::MAX);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.raw {
+            Raw::File(file) => file.flush(),
+            Raw::Stream(stream) => stream.flush(),
+        }
+    }
+}
+
+impl Destination {
+    /// A file, compressed when its name ends in `.gz` or `.zst`. It is written under a temporary name beside it and gets
+    /// its own when it is whole.
+    ///
+    /// # Errors
+    /// When it exists and `force` is not set, or its folder cannot be written.
+    pub fn file(path: &Path, force: bool) -> Result<Self, OutputError> {
+        if !force && path.symlink_metadata().is_ok() {
+            return Err(OutputError::Exists { path: path.to_owned() });
+        }
+        let create = |source| OutputError::Create { path: path.to_owned(), source };
+        if path.is_dir() {
+            return Err(create(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder")));
+        }
+        let name = path.file_name().ok_or_else(|| create(io::ErrorKind::InvalidInput.into()))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new()
+            .prefix(&format!(".{}.", name.to_string_lossy()))
+            .suffix(".partial")
+            .tempfile_in(folder)
+            .map_err(create)?;
+        let counted = BufWriter::with_capacity(BUFFER_BYTES, Counted { raw: Raw::File(file), bytes: 0 });
+        let writer = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("gz") => Compressing::Gzip(GzEncoder::new(counted, flate2::Compression::default())),
+            Some("zst") => Compressing::Zstd(zstd::Encoder::new(counted, ZSTD_LEVEL).map_err(create)?),
+            _ => Compressing::Plain(counted),
+        };
+        Ok(Self { name: path.display().to_string(), file: Some((path.to_owned(), force)), writer })
+    }
+
+    /// A stream that is there already, such as standard output, by its name for messages.
+    #[must_use]
+    pub fn stream(name: &str, stream: Box<dyn Write + Send>) -> Self {
+        let counted = Counted { raw: Raw::Stream(stream), bytes: 0 };
+        let writer = Compressing::Plain(BufWriter::with_capacity(BUFFER_BYTES, counted));
+        Self { name: name.to_owned(), file: None, writer }
+    }
+
+    /// An error of writing to it.
+    #[must_use]
+    pub fn failed(&self, source: io::Error) -> OutputError {
+        OutputError::Write { name: self.name.clone(), source }
+    }
+
+    /// Writes all that is left, makes it durable, gives the file its name, and says how many bytes it has.
+    ///
+    /// # Errors
+    /// When something cannot be written, or somebody has made the file meanwhile.
+    pub fn finish(self) -> Result<u64, OutputError> {
+        let name = self.name;
+        let failed = |source| OutputError::Write { name: name.clone(), source };
+        let buffered = match self.writer {
+            Compressing::Plain(writer) => writer,
+            Compressing::Gzip(writer) => writer.finish().map_err(failed)?,
+            Compressing::Zstd(writer) => writer.finish().map_err(failed)?,
+        };
+        let mut counted = buffered.into_inner().map_err(|error| failed(error.into_error()))?;
+        counted.flush().map_err(failed)?;
+        if let (Raw::File(file), Some((path, force))) = (counted.raw, self.file) {
+            file.as_file().sync_all().map_err(failed)?;
+            let named = if force { file.persist(&path) } else { file.persist_noclobber(&path) };
+            named.map_err(|error| match error.error.kind() {
+                io::ErrorKind::AlreadyExists => OutputError::Exists { path },
+                _ => failed(error.error),
+            })?;
+        }
+        Ok(counted.bytes)
+    }
+}
+
+impl Write for Destination {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.writer {
+            Compressing::Plain(writer) => writer.write(bytes),
+            Compressing::Gzip(writer) => writer.write(bytes),
+            Compressing::Zstd(writer) => writer.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.writer {
+            Compressing::Plain(writer) => writer.flush(),
+            Compressing::Gzip(writer) => writer.flush(),
+            Compressing::Zstd(writer) => writer.flush(),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+use std::collections::BTreeSet;
+use std::io::Read as _;
+
+use journal::Classify as _;
+use journal::model::{AttributeValue, KeyAttribute, KeyAttributes, KeyType, Number};
+
+use super::*;
+use crate::key_schema::KeySchema;
+
+fn s(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+fn n(text: &str) -> AttributeValue {
+    AttributeValue::N(Number::parse(text).unwrap())
+}
+
+/// Every type, with what the formats stumble over.
+fn item() -> Attributes {
+    Attributes::from([
+        ("noteId".to_owned(), s("a,\"b\"\n")),
+        ("exact".to_owned(), n("12345678901234567890123456789012345678")),
+        ("tiny".to_owned(), n("1E-30")),
+        ("plus".to_owned(), n("+.50")),
+        ("binary".to_owned(), AttributeValue::B(vec![0, 255])),
+        ("strings".to_owned(), AttributeValue::Ss(BTreeSet::from(["y".to_owned(), "x".to_owned()]))),
+        ("numbers".to_owned(), AttributeValue::Ns(BTreeSet::from([Number::parse("1E2").unwrap()]))),
+        ("binaries".to_owned(), AttributeValue::Bs(BTreeSet::from([vec![1]]))),
+        ("map".to_owned(), AttributeValue::M(Attributes::from([("é".to_owned(), AttributeValue::L(vec![n("1")]))]))),
+        ("none".to_owned(), AttributeValue::Null),
+        ("yes".to_owned(), AttributeValue::Bool(true)),
+        ("empty".to_owned(), s("")),
+    ])
+}
+
+fn written(format: Format, columns: Option<&CsvColumns>, item: &Attributes) -> String {
+    let mut bytes = Vec::new();
+    write_item(format, columns, item, &mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn dynamodb_json_is_what_awss_export_writes() {
+    let small = Attributes::from([("b".to_owned(), n("1")), ("a".to_owned(), AttributeValue::Null)]);
+    assert_eq!(written(Format::DynamodbJson, None, &small), "{\"Item\":{\"a\":{\"NULL\":true},\"b\":{\"N\":\"1\"}}}\n");
+    let line = written(Format::DynamodbJson, None, &item());
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let back = journal::source::attribute::parse_item(value["Item"].to_string().as_bytes()).unwrap();
+    assert_eq!(back, item());
+}
+
+#[test]
+fn plain_json_keeps_every_digit() {
+    let line = written(Format::Json, None, &item());
+    assert_eq!(
+        line,
+        "{\"binaries\":[\"AQ==\"],\"binary\":\"AP8=\",\"empty\":\"\",\"exact\":12345678901234567890123456789012345678,\
+         \"map\":{\"é\":[1]},\"none\":null,\"noteId\":\"a,\\\"b\\\"\\n\",\"numbers\":[100],\"plus\":0.5,\
+         \"strings\":[\"x\",\"y\"],\"tiny\":0.000000000000000000000000000001,\"yes\":true}\n"
+    );
+    assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
+}
+
+#[test]
+fn csv_has_the_key_first_and_tells_missing_from_empty_and_null() {
+    let names = KeyAttributes::new(vec![KeyAttribute { name: "noteId".to_owned(), key_type: KeyType::S }]).unwrap();
+    let mut columns = CsvColumns::of_key(Some(&KeySchema::unordered(names)));
+    columns.see(&item()).unwrap();
+    let other = Attributes::from([("noteId".to_owned(), s("z")), ("late".to_owned(), s("x y"))]);
+    columns.see(&other).unwrap();
+    let mut text = Vec::new();
+    columns.write_header(&mut text).unwrap();
+    columns.write_row(&item(), &mut text).unwrap();
+    columns.write_row(&other, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.starts_with("noteId,binaries,binary,empty,exact,late,map,none,numbers,plus,strings,tiny,yes\r\n"));
+    assert!(text.contains(",AP8=,\"\",12345678901234567890123456789012345678,,"), "{text}");
+    let mut reader = ::csv::Reader::from_reader(text.as_bytes());
+    let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(&rows[0][0], "a,\"b\"\n");
+    assert_eq!((&rows[0][6], &rows[0][7], &rows[0][12]), ("{\"é\":[1]}", "null", "true"));
+    assert_eq!((&rows[1][0], &rows[1][1], &rows[1][5]), ("z", "", "x y"));
+}
+
+#[test]
+fn too_many_columns_are_refused() {
+    let mut columns = CsvColumns::default();
+    let many: Attributes = (0..COLUMNS_MAX).map(|at| (at.to_string(), s(""))).collect();
+    columns.see(&many).unwrap();
+    let error = columns.see(&Attributes::from([("more".to_owned(), s(""))])).unwrap_err();
+    assert!(error.hint().unwrap().contains("--format json"));
+}
+
+#[test]
+fn a_file_appears_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = || std::fs::read_dir(folder.path()).unwrap().count();
+    let path = folder.path().join("notes.json");
+    let mut dropped = Destination::file(&path, false).unwrap();
+    dropped.write_all(b"half").unwrap();
+    assert!(!path.exists());
+    drop(dropped);
+    assert_eq!(names(), 0, "nothing is left behind");
+
+    let mut whole = Destination::file(&path, false).unwrap();
+    whole.write_all(b"whole").unwrap();
+    assert_eq!(whole.finish().unwrap(), 5);
+    assert!(matches!(Destination::file(&path, false), Err(OutputError::Exists { .. })));
+    let mut forced = Destination::file(&path, true).unwrap();
+    forced.write_all(b"new").unwrap();
+    forced.finish().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    assert_eq!(names(), 1);
+}
+
+#[test]
+fn a_file_that_somebody_made_meanwhile_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.json");
+    let mut late = Destination::file(&path, false).unwrap();
+    late.write_all(b"late").unwrap();
+    std::fs::write(&path, b"early").unwrap();
+    assert!(matches!(late.finish(), Err(OutputError::Exists { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), b"early");
+}
+
+#[test]
+fn names_choose_the_compression() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = b"note ".repeat(1000);
+    for name in ["a.json.gz", "a.json.zst"] {
+        let path = folder.path().join(name);
+        let mut destination = Destination::file(&path, false).unwrap();
+        destination.write_all(&text).unwrap();
+        let bytes = destination.finish().unwrap();
+        let stored = std::fs::read(&path).unwrap();
+        assert_eq!(bytes, stored.len() as u64);
+        let mut back = Vec::new();
+        if name.ends_with("gz") {
+            flate2::read::GzDecoder::new(stored.as_slice()).read_to_end(&mut back).unwrap();
+        } else {
+            zstd::Decoder::new(stored.as_slice()).unwrap().read_to_end(&mut back).unwrap();
+        }
+        assert_eq!(back, text);
+    }
+}

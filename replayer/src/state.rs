@@ -1,0 +1,195 @@
+//! The state at a cut, item by item, decoded: what `export`, `show` and `restore` stand on.
+//!
+//! What enters is a plan and a selection; what leaves are items in key order with the digest of those given out. Knows
+//! nothing of formats or targets.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use journal::error::{Classify, Kind, Result};
+use journal::interrupt::Interrupt;
+use journal::model::{Attributes, Image, Second, SequenceNumber};
+use journal::store::ReadStore;
+use thiserror::Error;
+
+use crate::digest::{ItemHash, StateDigest};
+use crate::filter::Filter;
+use crate::key_schema::{KeySchema, KeySelection};
+use crate::merge::{self, ItemRef, MergeOptions, MergeReport};
+use crate::plan::ReplayPlan;
+
+/// Why a visit ended early.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// The user stopped it.
+    #[error("stopped while reading items")]
+    Interrupted,
+    /// The visitor has all it wanted. Never shown.
+    #[error("the visitor has all it wanted")]
+    Enough,
+    /// An item whose bytes cannot be read, in objects whose checksums are right.
+    #[error("item {key} cannot be read: {reason}")]
+    Item {
+        /// The key's bytes in hexadecimal digits.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The visitor was lost with its thread.
+    #[error("the visit of the items ended without a result")]
+    Lost,
+}
+
+impl Classify for StateError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Interrupted => Kind::Interrupted,
+            Self::Item { .. } => Kind::Corrupt,
+            Self::Enough | Self::Lost => Kind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Item { .. } => Some("run `replay verify` to see which objects are unsound".to_owned()),
+            Self::Interrupted => Some("nothing was written; run the same command again".to_owned()),
+            Self::Enough | Self::Lost => None,
+        }
+    }
+}
+
+/// Which items are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// By key.
+    pub keys: KeySelection,
+    /// By condition.
+    pub filter: Option<Filter>,
+    /// At most so many.
+    pub limit: Option<u64>,
+}
+
+/// One live item, decoded.
+#[derive(Debug)]
+pub struct Item<'a> {
+    /// The encoded key.
+    pub key: &'a [u8],
+    /// All attributes, the key's among them.
+    pub attributes: Attributes,
+    /// Its part of the state digest.
+    pub hash: ItemHash,
+    /// The record that made it so; none when it comes from a baseline.
+    pub sequence: Option<SequenceNumber>,
+    /// That record's second.
+    pub second: Option<Second>,
+}
+
+/// Whether a visitor wants more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// It has all it wanted.
+    Enough,
+}
+
+/// What a visit did.
+#[derive(Debug, Clone, Default)]
+pub struct Visited {
+    /// What the merge did; all zero when it was stopped early.
+    pub merge: MergeReport,
+    /// Digest and count of the items given out.
+    pub digest: StateDigest,
+    /// Whether it ended before the last item.
+    pub cut_short: bool,
+}
+
+/// Gives the selected items of the state to `visit` in key order, with `state` to keep things in; gives `state` back.
+///
+/// # Errors
+/// When an object cannot be read or is not what was written, `visit` fails, or `interrupt` asks to stop.
+pub async fn visit_items<S, F>(
+    store: Arc<dyn ReadStore>,
+    plan: &ReplayPlan,
+    selection: Selection,
+    options: MergeOptions,
+    interrupt: &Interrupt,
+    state: S,
+    visit: F,
+) -> Result<(S, Visited)>
+where
+    S: Send + 'static,
+    F: FnMut(&mut S, Item<'_>) -> Result<Flow> + Send + 'static,
+{
+    // Without a key schema the journal has no record of the table, so there is nothing to merge.
+    let Some(key) = plan.key.clone() else { return Ok((state, Visited::default())) };
+    if selection.limit == Some(0) {
+        return Ok((state, Visited { cut_short: true, ..Visited::default() }));
+    }
+    let range = selection.keys.range.clone();
+    let interrupt = interrupt.clone();
+    let visitor = Visitor { key, selection, interrupt, state, visit, digest: StateDigest::default(), cut_short: false };
+    let shared = Arc::new(Mutex::new(Some(visitor)));
+    let inner = Arc::clone(&shared);
+    let merged = merge::for_each_item(store, plan.inputs.clone(), plan.cut, range, options, move |item| {
+        let mut visitor = inner.lock().unwrap_or_else(PoisonError::into_inner);
+        visitor.as_mut().ok_or(StateError::Lost)?.item(item)
+    })
+    .await;
+    let visitor = shared.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(StateError::Lost)?;
+    let report = match merged {
+        Ok(report) => report,
+        Err(_) if visitor.cut_short => MergeReport::default(),
+        Err(error) => return Err(error),
+    };
+    Ok((visitor.state, Visited { merge: report, digest: visitor.digest, cut_short: visitor.cut_short }))
+}
+
+struct Visitor<S, F> {
+    key: KeySchema,
+    selection: Selection,
+    interrupt: Interrupt,
+    state: S,
+    visit: F,
+    digest: StateDigest,
+    cut_short: bool,
+}
+
+impl<S, F: FnMut(&mut S, Item<'_>) -> Result<Flow>> Visitor<S, F> {
+    fn item(&mut self, item: ItemRef<'_>) -> Result<()> {
+        if self.interrupt.requested() {
+            return Err(StateError::Interrupted.into());
+        }
+        let unreadable = |reason: String| StateError::Item { key: to_hex(item.key), reason };
+        let key_values = self.key.decode(item.key).map_err(|error| unreadable(error.to_string()))?;
+        if !self.selection.keys.contains(&key_values) {
+            return Ok(());
+        }
+        let attributes = Image::decode_slice(item.image).map_err(|error| unreadable(error.to_string()))?;
+        let names = self.key.attributes();
+        let hash = ItemHash::of(names, (item.key, &key_values), (item.image, &attributes))?;
+        let mut whole = attributes;
+        whole.extend(key_values);
+        if self.selection.filter.as_ref().is_some_and(|filter| !filter.accepts(&whole)) {
+            return Ok(());
+        }
+        self.digest.add(hash);
+        let item = Item { key: item.key, attributes: whole, hash, sequence: item.sequence, second: item.second };
+        let flow = (self.visit)(&mut self.state, item)?;
+        let limited = self.selection.limit.is_some_and(|limit| self.digest.items() >= limit);
+        if flow == Flow::Enough || limited {
+            self.cut_short = true;
+            return Err(StateError::Enough.into());
+        }
+        Ok(())
+    }
+}
+
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub fn to_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
