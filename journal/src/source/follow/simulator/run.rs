@@ -294,6 +294,7 @@ impl Run {
                     seen.emitted += 1;
                     match have.get(&sequence) {
                         Some(there) => assert_eq!(there, record),
+                        // Trimmed before the first follower came.
                         None if record.record.second < Some(covered_from) => {}
                         None => {
                             seen.lost += 1;
