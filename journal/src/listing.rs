@@ -188,15 +188,21 @@ pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<Timel
 }
 
 /// A listing, sorted into what its keys say.
-struct Sorted {
-    objects: TimelineObjects,
-    gaps: Vec<String>,
-    checkpoints: Vec<String>,
-    /// Name and key of the document.
-    snapshots: Vec<(String, String)>,
+#[derive(Debug, Clone)]
+pub struct Sorted {
+    /// What needs no document to be read.
+    pub objects: TimelineObjects,
+    /// Keys of the stated gaps' documents.
+    pub gaps: Vec<String>,
+    /// Keys of the checkpoints.
+    pub checkpoints: Vec<String>,
+    /// Name of each completed snapshot, and the key of its document.
+    pub snapshots: Vec<(String, String)>,
 }
 
-fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
+/// Sorts a listing of one timeline's folder; reads nothing.
+#[must_use]
+pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
     let folder = layout::timeline_folder(&timeline);
     let mut sorted = Sorted {
         objects: TimelineObjects::empty(timeline),
