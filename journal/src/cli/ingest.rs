@@ -10,7 +10,8 @@ use super::{Global, output};
 use crate::error::{Classify, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::model::StreamArn;
-use crate::source::files::{IngestOptions, IngestReport, Input, ingest};
+use crate::source::files::{IngestOptions, Input};
+use crate::source::ingest::{IngestReport, ingest};
 
 /// Append stream records from files: plain, gzip or zstd; `{"Records":[…]}`, one record a line, or what an event source
 /// mapping left in S3 when it gave up
