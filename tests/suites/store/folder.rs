@@ -41,7 +41,7 @@ async fn every_acknowledged_object_outlives_its_writer() {
         let writer = this_test("folder::writes_until_it_is_killed").env(FOLDER, journal.path()).start();
         let _ = writer.wait_for_output(&format!("acknowledged {}.", 10 + 17 * round));
         let printed = writer.kill().stdout;
-        let acknowledged = printed.lines().filter_map(|line| line.split_once("acknowledged ")).last().unwrap().1;
+        let acknowledged = printed.lines().rev().find_map(|line| line.split_once("acknowledged ")).unwrap().1;
         let acknowledged: u32 = acknowledged.trim_end_matches('.').parse().unwrap();
         let store = open(journal.path()).await;
         let objects = store.list_all("").await.unwrap();

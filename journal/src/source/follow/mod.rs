@@ -15,7 +15,6 @@ mod birth;
 mod checkpoint;
 mod clock;
 mod context;
-mod description;
 mod end;
 mod gap;
 mod known;
@@ -23,9 +22,13 @@ mod listing;
 mod options;
 mod report;
 mod shard;
+#[cfg(test)]
+mod simulator;
 mod stop;
 mod switched;
 mod table;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod tree;
 
