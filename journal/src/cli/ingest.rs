@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::progress::{Progress, Unit};
 use super::{Global, output};
+use crate::append::AppendReport;
 use crate::error::{Classify, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::model::StreamArn;
@@ -91,7 +92,7 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<(
     };
     if args.json {
         output::json(&report)?;
-    } else if !global.quiet {
+    } else if !global.quiet && (report.files > 0 || report.appended != AppendReport::default()) {
         output::print(&summary(&report))?;
     }
     if report.appended.quarantined > 0 {

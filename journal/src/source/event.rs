@@ -118,7 +118,7 @@ impl EventRecord<'_> {
     /// When it is not understood.
     pub fn into_stream_record(self, stream: Option<&StreamArn>) -> Result<StreamRecord, RecordError> {
         let stream = match (self.stream, stream) {
-            (Some(text), _) => StreamArn::parse(&text).map_err(|source| RecordError::Stream { source })?,
+            (Some(text), _) => StreamArn::parse(&text).map_err(|error| RecordError::Stream { error })?,
             (None, Some(stream)) => stream.clone(),
             (None, None) => return Err(RecordError::Missing { field: "eventSourceARN" }),
         };

@@ -25,7 +25,7 @@ pub use super::compressed::Input;
 #[derive(Debug, Error)]
 pub enum FileError {
     /// It cannot be opened.
-    #[error("opening {file}: {source}")]
+    #[error("opening {file}")]
     Open {
         /// The file.
         file: String,
@@ -43,7 +43,7 @@ pub enum FileError {
         line: u64,
     },
     /// It cannot be read on.
-    #[error("reading {file} after {offset} bytes, in line {line} of its content: {source}")]
+    #[error("reading {file} after {offset} bytes, in line {line} of its content")]
     Read {
         /// The file.
         file: String,
@@ -388,6 +388,7 @@ pub(super) mod tests {
     fn what_is_not_text_at_all_is_told() {
         let utf_16: Vec<u8> = std::iter::once(0xFEFF).chain("{}".encode_utf16()).flat_map(u16::to_le_bytes).collect();
         let error = FileBatches::read("x", io::Cursor::new(utf_16), IngestOptions::default()).unwrap_err();
+        let error = crate::Error::from(error);
         assert!(error.to_string().contains("UTF-16"), "{error}");
         let missing = Input::File("no/such/file".into());
         assert!(matches!(FileBatches::open(&missing, IngestOptions::default()), Err(FileError::Open { .. })));
