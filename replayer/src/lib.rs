@@ -13,6 +13,7 @@ pub mod listing;
 pub mod merge;
 pub mod output;
 pub mod plan;
+pub mod restore;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod testing;
