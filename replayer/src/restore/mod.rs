@@ -16,6 +16,7 @@ mod tests;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use journal::error::Result;
 use journal::interrupt::Interrupt;
@@ -41,8 +42,17 @@ pub struct RestoreOptions {
     pub concurrency: usize,
     /// Write capacity units a second at most; none for no bound.
     pub write_rate: Option<u32>,
+    /// The wait before a first retry; later ones wait longer. While a table is being made it is looked at after ten such
+    /// waits.
+    pub pause: Duration,
     /// Bounds of the merge.
     pub merge: MergeOptions,
+}
+
+impl Default for RestoreOptions {
+    fn default() -> Self {
+        Self { concurrency: 16, write_rate: None, pause: Duration::from_millis(50), merge: MergeOptions::default() }
+    }
 }
 
 /// Which step a restore is in.
@@ -96,7 +106,7 @@ pub async fn restore(
     progress: &(dyn Fn(Step, u64) + Send + Sync),
 ) -> Result<RestoreReport> {
     progress(Step::Creating, 0);
-    let table = target::prepare(&*service, target, run, interrupt).await?;
+    let table = target::prepare(&*service, target, run, options.pause, interrupt).await?;
     let written =
         write::write(Arc::clone(&store), plan, Arc::clone(&service), run, options, interrupt, progress).await?;
     progress(Step::Reading, 0);
@@ -115,7 +125,7 @@ pub async fn restore(
         .into());
     }
     progress(Step::Setting, 0);
-    let unset = settings::apply(&*service, run.target(), table.arn.as_deref(), &target.settings).await;
+    let unset = settings::apply(&*service, run.target(), table.arn.as_deref(), &target.settings, options.pause).await;
     run.finish()?;
     let mut notes = target.notes.clone();
     notes.extend(target.settings.notes.iter().cloned());

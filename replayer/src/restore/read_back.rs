@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use journal::error::Result;
 use journal::interrupt::Interrupt;
@@ -127,6 +128,7 @@ async fn scan<S: Send + 'static>(
     for segment in 0..total {
         let (service, table, schema) = (Arc::clone(service), table.clone(), schema.clone());
         let (interrupt, counter, add) = (interrupt.clone(), counter.clone(), add.clone());
+        let pause = options.pause;
         let mut state = begin();
         tasks.spawn(async move {
             let mut start = None;
@@ -134,7 +136,7 @@ async fn scan<S: Send + 'static>(
                 if interrupt.requested() {
                     return Err(RestoreError::Interrupted { doing: "reading back", table }.into());
                 }
-                let page = page(&*service, &table, segment, total, start).await?;
+                let page = page(&*service, &table, pause, (segment, total), start).await?;
                 for item in &page.items {
                     let (key, hash) = fingerprint(&schema, item)?;
                     add(&mut state, key, hash);
@@ -164,15 +166,15 @@ async fn scan<S: Send + 'static>(
 async fn page(
     service: &dyn TableService,
     table: &TableName,
-    segment: i32,
-    total: i32,
+    pause: Duration,
+    (segment, total): (i32, i32),
     start: Option<SdkItem>,
 ) -> Result<super::service::ScanPage, RestoreError> {
     let mut attempt = 1;
     loop {
         match service.scan(table, segment, total, start.clone()).await {
             Ok(page) => return Ok(page),
-            Err(error) if error.is_transient() && attempt < ATTEMPTS_MAX => back_off(attempt).await,
+            Err(error) if error.is_transient() && attempt < ATTEMPTS_MAX => back_off(pause, attempt).await,
             Err(source) => {
                 return Err(RestoreError::Service { action: "reading back", table: table.clone(), source });
             }

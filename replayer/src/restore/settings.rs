@@ -1,6 +1,7 @@
 //! What a table gets when its items are back: TTL, tags, point-in-time recovery, deletion protection.
 
 use std::fmt;
+use std::time::Duration;
 
 use journal::model::TableName;
 use journal::table::recreate::SettingsAfter;
@@ -35,6 +36,7 @@ pub(super) async fn apply(
     table: &TableName,
     arn: Option<&str>,
     settings: &SettingsAfter,
+    pause: Duration,
 ) -> Vec<Unset> {
     let mut unset = Vec::new();
     if !settings.tags.is_empty() {
@@ -42,7 +44,7 @@ pub(super) async fn apply(
         let shown: Vec<String> =
             tags.iter().map(|(name, value)| format!("Key={},Value={}", quoted(name), quoted(value))).collect();
         let result = match arn {
-            Some(arn) => again(|| service.tag(arn, &tags)).await,
+            Some(arn) => again(pause, || service.tag(arn, &tags)).await,
             None => Err(ServiceError::Answer { reason: "the service gives no ARN".to_owned() }),
         };
         note(&mut unset, "tags", result, || {
@@ -51,7 +53,7 @@ pub(super) async fn apply(
         });
     }
     if let Some(recovery) = settings.point_in_time_recovery {
-        let result = again(|| service.set_recovery(table, recovery)).await;
+        let result = again(pause, || service.set_recovery(table, recovery)).await;
         note(&mut unset, "point-in-time recovery", result, || {
             let days = recovery.days.map(|days| format!(",RecoveryPeriodInDays={days}")).unwrap_or_default();
             format!(
@@ -61,7 +63,7 @@ pub(super) async fn apply(
         });
     }
     if let Some(attribute) = &settings.time_to_live {
-        let result = again(|| service.set_time_to_live(table, attribute)).await;
+        let result = again(pause, || service.set_time_to_live(table, attribute)).await;
         note(&mut unset, "TTL", result, || {
             format!(
                 "aws dynamodb update-time-to-live --table-name {table} --time-to-live-specification \
@@ -71,7 +73,7 @@ pub(super) async fn apply(
         });
     }
     if settings.deletion_protection {
-        let result = again(|| service.protect(table)).await;
+        let result = again(pause, || service.protect(table)).await;
         note(&mut unset, "deletion protection", result, || {
             format!("aws dynamodb update-table --table-name {table} --deletion-protection-enabled")
         });
@@ -97,7 +99,7 @@ async fn again<F: Future<Output = Result<(), ServiceError>>>(mut call: impl FnMu
     loop {
         match call().await {
             Err(error) if (error.is_transient() || error == ServiceError::InUse) && attempt < ATTEMPTS => {
-                super::write::back_off(attempt).await;
+                super::write::back_off(pause, attempt).await;
                 attempt += 1;
             }
             result => return result,

@@ -21,7 +21,8 @@ use crate::plan::ReplayPlan;
 
 /// How long a table may take to become active: many indexes take minutes.
 const ACTIVE_SECONDS_MAX: u64 = 1800;
-const POLL: Duration = Duration::from_millis(500);
+/// Waits between two looks at a table that is being made, in retries' first waits.
+const POLL_PAUSES: u32 = 10;
 /// Attempts of one request that the service does not answer.
 const ATTEMPTS: u32 = 8;
 
@@ -106,11 +107,12 @@ pub(super) async fn prepare(
     service: &dyn TableService,
     target: &TargetPlan,
     run: &mut RunFile,
+    pause: Duration,
     interrupt: &Interrupt,
 ) -> Result<TargetTable, RestoreError> {
     let name = run.target().clone();
     let failed = |action: &'static str, source| RestoreError::Service { action, table: name.clone(), source };
-    let found = describe(service, &name).await.map_err(|error| failed("looking at", error))?;
+    let found = describe(service, &name, pause).await.map_err(|error| failed("looking at", error))?;
     match (run.state().clone(), found) {
         (RunState::Creating, None) => {
             // Stored first, so that a table that is made can never be without a run that knows of it.
@@ -136,14 +138,14 @@ pub(super) async fn prepare(
             }
         }
     }
-    wait_until_active(service, run, interrupt).await
+    wait_until_active(service, run, pause, interrupt).await
 }
 
-async fn describe(service: &dyn TableService, table: &TableName) -> Result<Option<TargetTable>, ServiceError> {
+async fn describe(service: &dyn TableService, table: &TableName, pause: Duration) -> Result<Option<TargetTable>, ServiceError> {
     let mut attempt = 1;
     loop {
         match service.describe(table).await {
-            Err(error) if error.is_transient() && attempt < ATTEMPTS => back_off(attempt).await,
+            Err(error) if error.is_transient() && attempt < ATTEMPTS => back_off(pause, attempt).await,
             result => return result,
         }
         attempt += 1;
@@ -153,13 +155,14 @@ async fn describe(service: &dyn TableService, table: &TableName) -> Result<Optio
 async fn wait_until_active(
     service: &dyn TableService,
     run: &RunFile,
+    pause: Duration,
     interrupt: &Interrupt,
 ) -> Result<TargetTable, RestoreError> {
     let table = run.target();
     let started = tokio::time::Instant::now();
     let mut status = "not there yet".to_owned();
     while started.elapsed().as_secs() < ACTIVE_SECONDS_MAX {
-        let described = describe(service, table).await.map_err(|source| RestoreError::Service {
+        let described = describe(service, table, pause).await.map_err(|source| RestoreError::Service {
             action: "waiting for",
             table: table.clone(),
             source,
@@ -172,7 +175,7 @@ async fn wait_until_active(
             status.clone_from(&found.status);
         }
         tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
+            () = tokio::time::sleep(pause.saturating_mul(POLL_PAUSES)) => {}
             () = interrupt.wait() => return Err(RestoreError::Interrupted { doing: "making", table: table.clone() }),
         }
     }

@@ -1,16 +1,16 @@
 //! Writing items in the order of their keys: batches, retries, a rate, and how far all of them are in.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use journal::error::{Error, Result};
+use journal::error::{Error, Kind, Result};
 use journal::interrupt::Interrupt;
 use journal::model::{AttributeValue, Attributes, TableName};
 use journal::source::sdk::item_to_sdk;
 use journal::store::ReadStore;
 use rand::RngExt as _;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -29,15 +29,14 @@ const BATCH_ITEMS_MAX: usize = 25;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Attempts in a row in which the service takes no item of a batch.
 const ATTEMPTS_MAX: u32 = 12;
-const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(20);
 /// How often the run file says how far all items are in.
 const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 
 /// Waits before the attempt after `attempt`: twice as long each time, a random part of it, so that many do not come back
 /// together.
-pub(super) async fn back_off(attempt: u32) {
-    let longest = BACK_OFF_FIRST.saturating_mul(1 << attempt.min(10)).min(BACK_OFF_MAX);
+pub(super) async fn back_off(first: Duration, attempt: u32) {
+    let longest = first.saturating_mul(1 << attempt.min(10)).min(BACK_OFF_MAX);
     let share = rand::rng().random_range(0.5..=1.0);
     tokio::time::sleep(longest.mul_f64(share)).await;
 }
@@ -71,6 +70,7 @@ pub(super) async fn write(
         return Ok(Written { expected: GroupedDigest::default(), items: 0 });
     };
     let confirmed = run.confirmed();
+    let target = run.target().clone();
     let (sender, receiver) = mpsc::channel::<Outgoing>(BATCH_ITEMS_MAX * 4);
     let visit = visit_items(
         store,
@@ -94,7 +94,10 @@ pub(super) async fn write(
     let (visited, written) = tokio::join!(visit, writer.drain(receiver));
     // A failed writer ends the visit, a failed visit the writer: the writer's error is the cause when it has one.
     let items = written?;
-    let (expected, _) = visited?;
+    let (expected, _) = visited.map_err(|error| match error.kind() {
+        Kind::Interrupted => RestoreError::Interrupted { doing: "writing to", table: target }.into(),
+        _ => error,
+    })?;
     Ok(Written { expected, items })
 }
 
@@ -183,12 +186,13 @@ impl Writer<'_> {
         let number = self.sent;
         self.sent += 1;
         let (service, table, rate) = (Arc::clone(&self.service), self.run.target().clone(), Arc::clone(rate));
+        let pause = self.options.pause;
         tasks.spawn(async move {
             let last_key = batch.last().map(|item| item.key.clone()).unwrap_or_default();
             let items = u64::try_from(batch.len()).unwrap_or(u64::MAX);
             let units = batch.iter().map(|item| capacity_units(item.bytes)).sum();
             rate.take(units).await;
-            put_all(&*service, &table, batch.into_iter().map(|item| item.item).collect()).await?;
+            put_all(&*service, &table, pause, batch.into_iter().map(|item| item.item).collect()).await?;
             Ok(Done { number, last_key, items })
         });
     }
@@ -208,7 +212,7 @@ impl Writer<'_> {
 }
 
 /// Puts a batch until all of it is in.
-async fn put_all(service: &dyn TableService, table: &TableName, mut items: Vec<SdkItem>) -> Result<(), RestoreError> {
+async fn put_all(service: &dyn TableService, table: &TableName, pause: Duration, mut items: Vec<SdkItem>) -> Result<(), RestoreError> {
     let mut attempt = 0;
     loop {
         let before = items.len();
@@ -230,7 +234,7 @@ async fn put_all(service: &dyn TableService, table: &TableName, mut items: Vec<S
                 reason,
             });
         }
-        back_off(attempt).await;
+        back_off(pause, attempt).await;
     }
 }
 
@@ -247,14 +251,18 @@ impl Rate {
 
     /// Waits until `units` may be used.
     async fn take(&self, units: u32) {
-        let Some(rate) = self.units_per_second else { return };
-        let begin = {
-            let mut free_at = self.free_at.lock().await;
-            let begin = (*free_at).max(Instant::now());
-            *free_at = begin + Duration::from_secs_f64(f64::from(units) / rate.max(1.0));
-            begin
-        };
-        tokio::time::sleep_until(begin).await;
+        if let Some(begin) = self.begin(Instant::now(), units) {
+            tokio::time::sleep_until(begin).await;
+        }
+    }
+
+    /// When `units` may be used that are asked for `now`; none without a bound.
+    fn begin(&self, now: Instant, units: u32) -> Option<Instant> {
+        let rate = self.units_per_second?;
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = (*free_at).max(now);
+        *free_at = begin + Duration::from_secs_f64(f64::from(units) / rate.max(1.0));
+        Some(begin)
     }
 }
 
@@ -279,5 +287,27 @@ fn value_bytes(value: &AttributeValue) -> usize {
         AttributeValue::M(map) => 3 + item_bytes(map) + map.len(),
         AttributeValue::L(list) => 3 + list.iter().map(|value| 1 + value_bytes(value)).sum::<usize>(),
         AttributeValue::Null | AttributeValue::Bool(_) => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_write_rate_is_kept_and_idle_time_is_not_saved_up() {
+        let rate = Rate::new(Some(100));
+        let start = Instant::now() + Duration::from_secs(1);
+        let after = |asked: u64, units| {
+            (rate.begin(start + Duration::from_millis(asked), units).unwrap() - start).as_millis()
+        };
+        assert_eq!((after(0, 25), after(0, 25), after(0, 50)), (0, 250, 500));
+        assert_eq!((after(5000, 100), after(5000, 1)), (5000, 6000));
+        assert_eq!(Rate::new(None).begin(start, 1), None);
+    }
+
+    #[test]
+    fn each_kilobyte_begun_is_a_unit() {
+        assert_eq!([0, 1, 1024, 1025, 400 << 10].map(capacity_units), [1, 1, 1, 2, 400]);
     }
 }
