@@ -7,6 +7,7 @@
 pub mod append;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod coverage;
 pub mod documents;
 #[cfg(feature = "embedded")]
 pub mod embedded;
@@ -14,8 +15,10 @@ pub mod error;
 pub mod format;
 pub mod interrupt;
 pub mod layout;
+pub mod listing;
 pub mod model;
 pub mod source;
+pub mod status;
 pub mod store;
 pub mod table;
 

@@ -9,12 +9,11 @@ pub mod cut;
 pub mod digest;
 pub mod filter;
 pub mod key_schema;
-pub mod listing;
 pub mod merge;
 pub mod output;
 pub mod plan;
 pub mod restore;
 pub mod state;
-#[cfg(test)]
-pub(crate) mod testing;
 pub mod verify;
+
+pub use journal::listing;

@@ -6,12 +6,18 @@
 
 pub mod aws;
 pub mod baseline;
+#[cfg(feature = "embedded")]
+pub mod demo;
+#[cfg(feature = "embedded")]
+pub mod dev;
+pub mod follow;
 pub mod global;
 pub mod ingest;
 pub mod init;
 pub mod output;
 pub mod progress;
 pub mod report;
+pub mod status;
 
 use clap::{Parser, Subcommand};
 
@@ -52,8 +58,18 @@ pub enum Command {
     Init(init::Args),
     /// Append stream records from files
     Ingest(ingest::Args),
+    /// Follow the streams of live tables
+    Follow(follow::Args),
+    /// Show what the journal holds and how far it reaches
+    Status(status::Args),
     /// Read a live table into a snapshot
     Baseline(baseline::Args),
+    /// Tell the incident on a DynamoDB of its own: a deploy deletes a table, and one command brings it back
+    #[cfg(feature = "embedded")]
+    Demo(demo::Args),
+    /// Run a local DynamoDB with every table journalled, until Ctrl-C
+    #[cfg(feature = "embedded")]
+    Dev(dev::Args),
 }
 
 impl Cli {
@@ -65,7 +81,13 @@ impl Cli {
         match self.command {
             Command::Init(args) => init::run(args, &self.global, interrupt).await,
             Command::Ingest(args) => ingest::run(args, &self.global, interrupt).await,
+            Command::Follow(args) => follow::run(args, &self.global, interrupt).await,
+            Command::Status(args) => status::run(args, &self.global, interrupt).await,
             Command::Baseline(args) => baseline::run(args, &self.global, interrupt).await,
+            #[cfg(feature = "embedded")]
+            Command::Demo(args) => demo::run(args, &self.global, interrupt).await,
+            #[cfg(feature = "embedded")]
+            Command::Dev(args) => dev::run(args, &self.global, interrupt).await,
         }
     }
 }

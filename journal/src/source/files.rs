@@ -402,3 +402,237 @@ fn note_quarantined(report: &mut IngestReport, batch: &Batch) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::append::append;
+    use crate::source::event::tests::insert;
+    use crate::store::ReadStore as _;
+    use crate::store::memory::MemoryStore;
+    use std::io::Write as _;
+
+    fn record(number: u64) -> String {
+        let mut record = insert();
+        let key = serde_json::json!({"S": format!("note {number}")});
+        record["dynamodb"]["Keys"]["noteId"] = key.clone();
+        record["dynamodb"]["NewImage"]["noteId"] = key;
+        record["dynamodb"]["SequenceNumber"] = serde_json::json!(format!("{}", 1_000_000 + number));
+        record.to_string()
+    }
+
+    fn lines(count: u64) -> String {
+        (0..count).map(|number| record(number) + "\n").collect()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn batches(bytes: Vec<u8>, options: IngestOptions) -> (Vec<Batch>, Option<FileError>) {
+        let mut found = Vec::new();
+        for batch in FileBatches::read("the file", io::Cursor::new(bytes), options).unwrap() {
+            match batch {
+                Ok(batch) => found.push(batch),
+                Err(error) => return (found, Some(error)),
+            }
+        }
+        (found, None)
+    }
+
+    fn counts(batches: &[Batch]) -> (usize, usize) {
+        (batches.iter().map(|b| b.records.len()).sum(), batches.iter().map(|b| b.quarantined.len()).sum())
+    }
+
+    #[test]
+    fn plain_gzip_of_many_members_and_zstd_give_the_same_batches() {
+        let text = lines(25);
+        let (first, second) = text.split_at(text.len() / 2);
+        let options = IngestOptions { batch_records_max: 10, ..IngestOptions::default() };
+        let (plain, none) = batches(text.clone().into_bytes(), options.clone());
+        assert!(none.is_none());
+        assert_eq!(plain.iter().map(|batch| batch.records.len()).collect::<Vec<_>>(), [10, 10, 5]);
+        let members = [gzip(first.as_bytes()), gzip(second.as_bytes())].concat();
+        let frames =
+            [zstd::encode_all(first.as_bytes(), 1).unwrap(), zstd::encode_all(second.as_bytes(), 1).unwrap()].concat();
+        let marked = [b"\xEF\xBB\xBF".to_vec(), text.into_bytes()].concat();
+        for bytes in [members, frames, marked] {
+            let (found, error) = batches(bytes, options.clone());
+            assert!(error.is_none(), "{error:?}");
+            let records = |batches: &[Batch]| batches.iter().map(|b| b.records.clone()).collect::<Vec<_>>();
+            assert_eq!(records(&found), records(&plain));
+        }
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_bytes_too() {
+        let one = record(0).len();
+        let options = IngestOptions { batch_bytes_max: one * 3, ..IngestOptions::default() };
+        let (found, _) = batches(lines(9).into_bytes(), options);
+        assert_eq!(found.iter().map(|batch| batch.records.len()).collect::<Vec<_>>(), [3, 3, 3]);
+    }
+
+    #[test]
+    fn all_shapes_may_stand_in_one_file() {
+        let event = format!("{{\"Records\":[{},\n  {}]}}", record(1), record(2));
+        let failed = serde_json::json!({"requestContext": {}, "payload": event.clone()});
+        let pretty = serde_json::to_string_pretty(&failed).unwrap();
+        let text = format!("{}\n{event}{}\n{pretty}\n[{}]", record(0), record(3), record(4));
+        let (found, error) = batches(text.into_bytes(), IngestOptions::default());
+        assert!(error.is_none());
+        assert_eq!(counts(&found), (7, 0));
+    }
+
+    #[test]
+    fn what_is_no_json_is_quarantined_with_file_and_line_and_does_not_stop_the_others() {
+        let text = format!("{}\nhello, world \n{}\n{{\"Records\":[{{\"a\":1}}]}}\n", record(0), record(1));
+        let (found, error) = batches(text.into_bytes(), IngestOptions::default());
+        assert!(error.is_none());
+        assert_eq!(counts(&found), (2, 2));
+        let quarantined = &found[0].quarantined;
+        assert_eq!(quarantined[0].raw, "hello, world");
+        assert!(quarantined[0].reason.starts_with("the file line 2: "), "{}", quarantined[0].reason);
+        assert_eq!(quarantined[1].raw, "{\"a\":1}");
+        assert!(
+            quarantined[1].reason.starts_with("the file line 4: stream record has no "),
+            "{}",
+            quarantined[1].reason
+        );
+    }
+
+    #[test]
+    fn text_that_is_not_utf_8_is_quarantined_as_it_is() {
+        let mut bytes = record(0).into_bytes();
+        let at = bytes.windows(5).position(|window| window == b"hello").unwrap();
+        bytes[at] = 0xFF;
+        let raw = bytes.clone();
+        bytes.push(b'\n');
+        bytes.extend(record(1).into_bytes());
+        let (found, error) = batches(bytes, IngestOptions::default());
+        assert!(error.is_none());
+        assert_eq!(counts(&found), (1, 1));
+        assert_eq!(found[0].quarantined[0].raw, raw);
+    }
+
+    #[test]
+    fn of_a_file_that_is_cut_off_everything_before_comes_first_and_then_the_error() {
+        let text = lines(2000);
+        let whole = gzip(text.as_bytes());
+        let cut = whole[..whole.len() * 2 / 3].to_vec();
+        let (found, error) = batches(cut.clone(), IngestOptions { batch_records_max: 100, ..IngestOptions::default() });
+        let (records, quarantined) = counts(&found);
+        assert!(records > 200 && records < 2000 && quarantined == 0, "{records}");
+        let Some(FileError::Truncated { file, offset, line }) = error else { panic!("{error:?}") };
+        assert_eq!((file.as_str(), offset), ("the file", u64::try_from(cut.len()).unwrap()));
+        assert_eq!(line, u64::try_from(records).unwrap() + 1);
+
+        let whole = zstd::encode_all(text.as_bytes(), 1).unwrap();
+        let (_, error) = batches(whole[..whole.len() / 2].to_vec(), IngestOptions::default());
+        assert!(matches!(error, Some(FileError::Truncated { .. })), "{error:?}");
+
+        let mut flipped = gzip(text.as_bytes());
+        let at = flipped.len() / 2;
+        flipped[at] ^= 0x55;
+        let (_, error) = batches(flipped, IngestOptions::default());
+        assert!(matches!(error, Some(FileError::Read { .. } | FileError::Truncated { .. })), "{error:?}");
+    }
+
+    #[test]
+    fn what_is_not_text_at_all_is_told() {
+        let utf_16: Vec<u8> = std::iter::once(0xFEFF).chain("{}".encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let error = FileBatches::read("x", io::Cursor::new(utf_16), IngestOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("UTF-16"), "{error}");
+        let missing = Input::File("no/such/file".into());
+        assert!(matches!(FileBatches::open(&missing, IngestOptions::default()), Err(FileError::Open { .. })));
+        let folder = Input::File(std::env::temp_dir());
+        assert!(matches!(FileBatches::open(&folder, IngestOptions::default()), Err(FileError::Open { .. })));
+    }
+
+    #[test]
+    fn an_empty_file_has_no_batch() {
+        for bytes in [Vec::new(), b" \n\n".to_vec(), gzip(b"")] {
+            assert!(batches(bytes, IngestOptions::default()).0.is_empty());
+        }
+    }
+
+    async fn objects(store: &MemoryStore) -> Vec<String> {
+        store.list_all("").await.unwrap().into_iter().map(|object| object.key).collect()
+    }
+
+    async fn ingest_files(
+        store: &MemoryStore,
+        paths: &[&std::path::Path],
+        interrupt: &Interrupt,
+    ) -> (IngestReport, Result<()>) {
+        let inputs: Vec<Input> = paths.iter().map(|path| Input::of(path)).collect();
+        let options = IngestOptions { batch_records_max: 7, ..IngestOptions::default() };
+        let mut report = IngestReport::default();
+        let result = ingest(store, &inputs, &options, interrupt, &mut report, |_| {}).await;
+        (report, result)
+    }
+
+    #[tokio::test]
+    async fn the_same_file_twice_makes_the_same_objects() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.jsonl.gz");
+        std::fs::write(&path, gzip(format!("{}\nnonsense\n{}", lines(40), record(3)).as_bytes())).unwrap();
+        let store = MemoryStore::new();
+        let (first, result) = ingest_files(&store, &[&path], &Interrupt::never()).await;
+        result.unwrap();
+        assert_eq!((first.files, first.records_read, first.appended.records), (1, 41, 41));
+        assert_eq!((first.appended.segments_created, first.appended.quarantined), (6, 1));
+        assert_eq!(first.reasons.len(), 1);
+        assert_eq!(first.quarantine.iter().collect::<Vec<_>>(), [layout::UNKNOWN_QUARANTINE]);
+        let before = objects(&store).await;
+        let (second, result) = ingest_files(&store, &[&path], &Interrupt::never()).await;
+        result.unwrap();
+        assert_eq!((second.appended.segments_created, second.appended.segments_already_there), (0, 6));
+        assert_eq!(objects(&store).await, before);
+    }
+
+    #[tokio::test]
+    async fn copies_within_a_batch_are_counted_as_duplicates() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records");
+        std::fs::write(&path, format!("{}\n{}\n{}\n", record(0), record(0), record(1))).unwrap();
+        let (report, result) = ingest_files(&MemoryStore::new(), &[&path], &Interrupt::never()).await;
+        result.unwrap();
+        assert_eq!((report.records_read, report.duplicates, report.appended.records), (3, 1, 2));
+    }
+
+    #[tokio::test]
+    async fn the_report_says_what_was_done_before_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records");
+        std::fs::write(&path, lines(3)).unwrap();
+        let missing = folder.path().join("missing");
+        let (report, result) = ingest_files(&MemoryStore::new(), &[&path, &missing], &Interrupt::never()).await;
+        let error = result.unwrap_err();
+        assert!(error.kind() == Kind::Invalid && error.to_string().contains("missing"), "{error}");
+        assert_eq!((report.files, report.appended.records), (1, 3));
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_ends_an_ingest_and_says_how_to_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records");
+        std::fs::write(&path, lines(3)).unwrap();
+        let interrupt = Interrupt::manual();
+        interrupt.trigger();
+        let (_, result) = ingest_files(&MemoryStore::new(), &[&path], &interrupt).await;
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), Kind::Interrupted);
+        assert!(error.hint().unwrap().contains("same command again"));
+    }
+
+    #[tokio::test]
+    async fn a_quarantined_record_can_be_ingested_again_from_its_raw_bytes() {
+        let (found, _) = batches(b"{\"eventName\":\"INSERT\"}".to_vec(), IngestOptions::default());
+        let store = MemoryStore::new();
+        let report = append(&store, found[0].clone()).await.unwrap();
+        assert_eq!((report.records, report.quarantined), (0, 1));
+        assert_eq!(objects(&store).await.len(), 1);
+    }
+}

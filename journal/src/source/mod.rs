@@ -7,9 +7,12 @@ pub mod attribute;
 mod compressed;
 pub mod event;
 pub mod files;
+pub mod follow;
 mod record;
 pub mod sdk;
 mod shape;
 mod splitter;
+pub mod stream;
+pub mod stream_sdk;
 
 pub use record::{RecordError, VIEW_NEEDED};

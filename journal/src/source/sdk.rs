@@ -244,3 +244,120 @@ pub fn to_sdk(value: &AttributeValue) -> TableValue {
 pub fn item_to_sdk(item: &Attributes) -> HashMap<String, TableValue> {
     item.iter().map(|(name, value)| (name.clone(), to_sdk(value))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_dynamodbstreams::types::{
+        Identity, OperationType, StreamRecord as SdkChange, StreamViewType, builders::StreamRecordBuilder,
+    };
+    use proptest::prelude::*;
+
+    fn stream() -> StreamArn {
+        StreamArn::parse(crate::source::event::tests::ARN).unwrap()
+    }
+
+    fn change() -> StreamRecordBuilder {
+        SdkChange::builder()
+            .approximate_creation_date_time(DateTime::from_secs(1_585_476_000))
+            .keys("noteId", StreamValue::S("a".to_owned()))
+            .new_image("noteId", StreamValue::S("a".to_owned()))
+            .new_image("tags", StreamValue::Ss(vec!["y".to_owned(), "x".to_owned()]))
+            .sequence_number("100000000000000000000007")
+            .stream_view_type(StreamViewType::NewAndOldImages)
+    }
+
+    fn record(change: StreamRecordBuilder) -> Record {
+        Record::builder().event_id("e").event_name(OperationType::Insert).dynamodb(change.build()).build()
+    }
+
+    fn nested(levels: usize) -> StreamValue {
+        (1..levels).fold(StreamValue::Null(true), |value, _| StreamValue::L(vec![value]))
+    }
+
+    #[test]
+    fn a_record_of_the_client_is_the_record_of_its_json() {
+        for record in [
+            record(change()),
+            record(change().approximate_creation_date_time(DateTime::from_millis(1_585_476_000_987))),
+            Record::builder()
+                .event_name(OperationType::Remove)
+                .dynamodb(
+                    SdkChange::builder()
+                        .keys("n", StreamValue::N("1".to_owned()))
+                        .old_image("n", StreamValue::N("1".to_owned()))
+                        .old_image("b", StreamValue::B(Blob::new([0, 255])))
+                        .sequence_number("1")
+                        .stream_view_type(StreamViewType::NewAndOldImages)
+                        .build(),
+                )
+                .user_identity(Identity::builder().r#type("Service").principal_id("dynamodb.amazonaws.com").build())
+                .build(),
+        ] {
+            let decoded = stream_record(&stream(), &record).unwrap();
+            let raw = raw_record(&stream(), &record);
+            assert_eq!(crate::source::event::decode_record(&raw).unwrap(), decoded);
+        }
+    }
+
+    #[test]
+    fn a_time_in_milliseconds_is_told_and_none_stays_none() {
+        let second = |change| stream_record(&stream(), &record(change)).unwrap().record.second.map(Second::get);
+        let at = |seconds| change().approximate_creation_date_time(DateTime::from_secs(seconds));
+        assert_eq!(second(at(1_585_476_000_987)), Some(1_585_476_000));
+        assert_eq!(second(at(0)), None);
+        assert_eq!(second(change().set_approximate_creation_date_time(None)), None);
+        for bad in [-1, i64::MAX] {
+            assert!(matches!(stream_record(&stream(), &record(at(bad))), Err(RecordError::Time { .. })));
+        }
+    }
+
+    #[test]
+    fn the_client_is_trusted_no_more_than_json() {
+        let with = |value: StreamValue| stream_record(&stream(), &record(change().new_image("x", value)));
+        let text = |text: &str| text.to_owned();
+        for bad in [
+            StreamValue::N(text("one")),
+            StreamValue::Null(false),
+            StreamValue::Ss(Vec::new()),
+            StreamValue::Ss(vec![text("a"), text("a")]),
+            StreamValue::Ns(vec![text("1"), text("x")]),
+            StreamValue::Bs(vec![Blob::new([1]), Blob::new([1])]),
+            StreamValue::M(HashMap::from([(text("y"), StreamValue::Ns(Vec::new()))])),
+            nested(33),
+        ] {
+            let error = with(bad).unwrap_err();
+            assert!(matches!(error, RecordError::Attribute { part: "NewImage", .. }), "{error}");
+        }
+        assert!(with(nested(32)).is_ok());
+        let empty = Record::builder().build();
+        assert_eq!(stream_record(&stream(), &empty), Err(RecordError::Missing { field: "dynamodb" }));
+        assert!(raw_record(&stream(), &empty).starts_with(b"{"));
+        let keys_only = record(change().stream_view_type(StreamViewType::KeysOnly));
+        assert!(matches!(stream_record(&stream(), &keys_only), Err(RecordError::View { .. })));
+    }
+
+    #[test]
+    fn a_record_that_is_not_understood_is_kept_with_all_that_the_client_parsed() {
+        let record = record(change().set_sequence_number(None).new_image("x", nested(40)));
+        assert!(stream_record(&stream(), &record).is_err());
+        let raw: serde_json::Value = serde_json::from_slice(&raw_record(&stream(), &record)).unwrap();
+        assert_eq!(raw["eventSourceARN"], stream().as_str());
+        assert_eq!(raw["dynamodb"]["NewImage"]["tags"]["SS"], json!(["y", "x"]));
+        assert!(raw["dynamodb"].get("SequenceNumber").is_none());
+    }
+
+    #[test]
+    fn a_record_nested_without_end_is_kept_in_bounds() {
+        let record = record(change().new_image("x", nested(5000)));
+        assert!(stream_record(&stream(), &record).is_err());
+        assert!(raw_record(&stream(), &record).len() < 5000);
+    }
+
+    proptest! {
+        #[test]
+        fn every_item_goes_to_the_client_and_back(item in crate::model::test_strategies::any_attributes()) {
+            prop_assert_eq!(item_from_sdk(&item_to_sdk(&item)).unwrap(), item);
+        }
+    }
+}

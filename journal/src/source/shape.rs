@@ -93,3 +93,56 @@ fn without_records(batch: &BatchInfo) -> EventError {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(document: &str) -> Result<Vec<String>, String> {
+        let mut records = Vec::new();
+        for_each_record(document.as_bytes(), &mut |raw| records.push(String::from_utf8(raw.to_vec()).unwrap()))
+            .map_err(|error| error.to_string())?;
+        Ok(records)
+    }
+
+    #[test]
+    fn the_records_of_every_shape_are_found_byte_for_byte() {
+        let two = ["{ \"a\":1.0}".to_owned(), "{\"b\":\"\\u00e9\"}".to_owned()];
+        let event = format!("{{\"Records\": [{} ,\n{}], \"NextShardIterator\": \"x\"}}", two[0], two[1]);
+        let as_text = serde_json::to_string(&event).unwrap();
+        for document in [
+            event.clone(),
+            format!("[{},{}]", two[0], two[1]),
+            format!("{{\"requestContext\":{{}},\"payload\":{event}}}"),
+            format!("{{\"DDBStreamBatchInfo\":{{}},\"payload\":{as_text}}}"),
+            format!("{{\"requestPayload\":{event},\"responsePayload\":{{}}}}"),
+        ] {
+            assert_eq!(records(&document).unwrap(), two, "{document}");
+        }
+        assert_eq!(records(&two[0]).unwrap(), [two[0].clone()]);
+    }
+
+    #[test]
+    fn a_failure_without_its_records_says_where_they_are() {
+        let document = "{\"requestContext\":{\"condition\":\"RetryAttemptsExhausted\"},\"DDBStreamBatchInfo\":{\
+                        \"shardId\":\"shardId-1\",\"startSequenceNumber\":\"5\",\"endSequenceNumber\":\"9\",\
+                        \"streamArn\":\"arn:x\"}}";
+        let error = records(document).unwrap_err();
+        for part in ["5 to 9", "shardId-1", "arn:x", "24 hours", "journal follow"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_payload_in_a_payload_ends_somewhere() {
+        let mut document = "{\"Records\":[]}".to_owned();
+        for _ in 0..3 {
+            document = format!("{{\"payload\":{}}}", serde_json::to_string(&document).unwrap());
+        }
+        assert_eq!(records(&document).unwrap(), Vec::<String>::new());
+        assert!(records(&format!("{{\"payload\":{document}}}")).unwrap_err().contains("too often"));
+        for bad in ["{\"payload\":\"not json\"}", "{\"Records\":7}", "{", "[1,"] {
+            assert!(records(bad).is_err(), "{bad}");
+        }
+    }
+}

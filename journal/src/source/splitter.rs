@@ -178,7 +178,8 @@ impl<R: BufRead> Splitter<R> {
 
     fn broken(&mut self, end: usize, reason: &'static str) -> Piece {
         let (raw, line) = self.take(end);
-        let raw = raw.slice(..raw.trim_ascii_end().len());
+        let length = raw.iter().rposition(|byte| !is_white_space(*byte)).map_or(0, |last| last + 1);
+        let raw = raw.slice(..length);
         Piece::Broken { raw, line, reason }
     }
 
@@ -463,6 +464,11 @@ mod tests {
     fn a_document_that_is_cut_is_one_broken_piece() {
         assert_eq!(split("{\n \"a\": [\n  1,"), [broken(1, "{\n \"a\": [\n  1,")]);
         assert_eq!(split("{\"a\":\n{\"b\":1}\n"), [broken(1, "{\"a\":"), document(2, "{\"b\":1}")]);
+    }
+
+    #[test]
+    fn a_byte_that_json_does_not_know_as_white_space_is_kept() {
+        assert_eq!(split("\u{c} \n{}"), [broken(1, "\u{c}"), document(2, "{}")]);
     }
 
     #[test]

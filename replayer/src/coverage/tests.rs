@@ -5,7 +5,7 @@ use journal::model::{Second, SequenceNumber, TableName, Timeline, TimelineLabel}
 
 use super::*;
 use crate::cut::{Cut, CutRequest, Position};
-use crate::listing::ListedSnapshot;
+use journal::listing::{ListedSegment, ListedSnapshot, TimelineObjects};
 
 pub(crate) fn second(second: u64) -> Second {
     Second::new(second).unwrap()

@@ -89,7 +89,7 @@ fn by_answer(response: &HttpResponse, code: &str, said: String) -> Failure<Refus
             416 => Refusal::Range(header("content-range").as_deref().and_then(total_of)),
             507 => Refusal::Full,
             // An answer that says success but could not be read; a conflict; a service that is busy.
-            ..300 | 408 | 409 | 425 | 429 | 500.. => return Failure::Transient(said),
+            ..=299 | 408 | 409 | 425 | 429 | 500.. => return Failure::Transient(said),
             _ => Refusal::Other(said),
         },
     };

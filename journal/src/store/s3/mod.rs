@@ -112,7 +112,7 @@ impl S3Store {
             root: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
             client: Client::from_conf(config),
             sends_checksums: !when_required,
-            policy: RetryPolicy::default(),
+            policy: RetryPolicy::with_attempts(settings.retry_config().map(RetryConfig::max_attempts)),
         })
     }
 

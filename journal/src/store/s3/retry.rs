@@ -59,6 +59,14 @@ pub(super) enum GaveUp<E> {
 }
 
 impl RetryPolicy {
+    /// The usual bounds, with as many attempts as the AWS settings ask for (`AWS_MAX_ATTEMPTS`, `max_attempts`). The
+    /// SDK's default of 3 cannot be told from a wish, and is too few for a journal: it is taken as not set.
+    pub(super) fn with_attempts(asked: Option<u32>) -> Self {
+        let usual = Self::default();
+        let attempts_max = asked.filter(|asked| *asked != 3).unwrap_or(usual.attempts_max).max(1);
+        Self { attempts_max, ..usual }
+    }
+
     /// How long one attempt may take that moves `bytes`.
     pub(super) fn attempt_timeout(&self, bytes: u64) -> Duration {
         self.attempt_timeout + Duration::from_secs(bytes / self.bytes_a_second_min.max(1))
@@ -112,7 +120,7 @@ mod tests {
         attempts_max: 4,
         pause_first: Duration::ZERO,
         pause_max: Duration::ZERO,
-        attempt_timeout: Duration::from_secs(60),
+        attempt_timeout: Duration::from_mins(1),
         bytes_a_second_min: 1000,
     };
 

@@ -1,7 +1,7 @@
 //! The outer edges of a timeline's coverage.
 
-use journal::documents::CheckpointDocument;
-use journal::model::Second;
+use crate::documents::CheckpointDocument;
+use crate::model::Second;
 
 use super::Ending;
 use crate::listing::TimelineObjects;

@@ -5,14 +5,14 @@
 
 use std::future::Future;
 
-use futures::stream::{StreamExt as _, TryStreamExt as _};
-use journal::documents::{
+use crate::documents::{
     self, CheckpointDocument, DocumentError, EndDocument, GapDocument, SnapshotDocument, StartDocument, TableDocument,
 };
-use journal::error::{Classify, Kind, Result};
-use journal::layout::{self, SegmentName};
-use journal::model::{TableName, Timeline, TimelineLabel};
-use journal::store::{ObjectMeta, ReadStore};
+use crate::error::{Classify, Kind, Result};
+use crate::layout::{self, SegmentName};
+use crate::model::{TableName, Timeline, TimelineLabel};
+use crate::store::{ObjectMeta, ReadStore};
+use futures::stream::{StreamExt as _, TryStreamExt as _};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
@@ -188,15 +188,21 @@ pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<Timel
 }
 
 /// A listing, sorted into what its keys say.
-pub(crate) struct Sorted {
-    pub(crate) objects: TimelineObjects,
-    pub(crate) gaps: Vec<String>,
-    pub(crate) checkpoints: Vec<String>,
-    /// Name and key of the document.
-    pub(crate) snapshots: Vec<(String, String)>,
+#[derive(Debug, Clone)]
+pub struct Sorted {
+    /// What needs no document to be read.
+    pub objects: TimelineObjects,
+    /// Keys of the stated gaps' documents.
+    pub gaps: Vec<String>,
+    /// Keys of the checkpoints.
+    pub checkpoints: Vec<String>,
+    /// Name of each completed snapshot, and the key of its document.
+    pub snapshots: Vec<(String, String)>,
 }
 
-pub(crate) fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
+/// Sorts a listing of one timeline's folder; reads nothing.
+#[must_use]
+pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
     let folder = layout::timeline_folder(&timeline);
     let mut sorted = Sorted {
         objects: TimelineObjects::empty(timeline),
@@ -248,7 +254,13 @@ async fn read_each<T: DeserializeOwned + Send>(store: &dyn ReadStore, keys: &[St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::MapStore;
+    use crate::store::WriteStore as _;
+    use crate::store::memory::MemoryStore;
+    use bytes::Bytes;
+
+    async fn put(store: &MemoryStore, key: &str, bytes: &'static [u8]) {
+        store.replace(key, Bytes::from_static(bytes)).await.unwrap();
+    }
 
     fn table() -> TableName {
         TableName::parse("notes-table-dev").unwrap()
@@ -256,23 +268,22 @@ mod tests {
 
     #[tokio::test]
     async fn every_object_finds_its_place_and_a_foreign_one_is_named() {
-        let store = MapStore::default();
+        let store = MemoryStore::default();
         let folder = "notes-table-dev/2020-03-29T00:00:00.000";
         let segment =
             format!("{folder}/segments/0/2020-03-21/001584810304-001584810305-{:040}-{:040}-00000001.seg", 1, 2);
-        store.put_json(
-            &format!("{folder}/start.json"),
-            &StartDocument {
-                covered_from: journal::model::Second::new(5).unwrap(),
-                whole: true,
-                reason: String::new(),
-            },
-        );
-        store.put(&segment, b"x");
-        store.put(&format!("{folder}/segments/0/x.seg"), b"x");
-        store.put(&format!("{folder}/quarantine/a.json"), b"{}");
-        store.put(&format!("{folder}/snapshots/5-baseline-1/part-00000-00000000.run"), b"x");
-        store.put(&format!("{folder}/notes.txt"), b"x");
+        let start = documents::to_bytes(&StartDocument {
+            covered_from: crate::model::Second::new(5).unwrap(),
+            whole: true,
+            reason: String::new(),
+        })
+        .unwrap();
+        store.replace(&format!("{folder}/start.json"), start).await.unwrap();
+        put(&store, &segment, b"x").await;
+        put(&store, &format!("{folder}/segments/0/x.seg"), b"x").await;
+        put(&store, &format!("{folder}/quarantine/a.json"), b"{}").await;
+        put(&store, &format!("{folder}/snapshots/5-baseline-1/part-00000-00000000.run"), b"x").await;
+        put(&store, &format!("{folder}/notes.txt"), b"x").await;
         let found = timelines(&store, &table()).await.unwrap();
         assert_eq!(found.len(), 1);
         let objects = &found[0];
@@ -283,9 +294,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_table_is_refused_with_the_known_ones() {
-        let store = MapStore::default();
-        store.put("other-table/1/table.json", b"{}");
-        store.put("~quarantine/a.json", b"{}");
+        let store = MemoryStore::default();
+        put(&store, "other-table/1/table.json", b"{}").await;
+        put(&store, "~quarantine/a.json", b"{}").await;
         let error = timelines(&store, &table()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         assert_eq!(error.hint().as_deref(), Some("it has: other-table"));
@@ -293,8 +304,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_torn_document_is_corrupt_and_named() {
-        let store = MapStore::default();
-        store.put("notes-table-dev/1/start.json", b"{\"covered");
+        let store = MemoryStore::default();
+        put(&store, "notes-table-dev/1/start.json", b"{\"covered").await;
         let error = timelines(&store, &table()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Corrupt);
         assert!(error.to_string().contains("notes-table-dev/1/start.json"), "{error}");

@@ -1,0 +1,68 @@
+//! What the follower promises, each promise tried with many seeds in the simulated world.
+
+use super::simulator::run::{Profile, Run, Seen};
+use super::simulator::service::Unkindness;
+
+fn many(seeds: std::ops::Range<u64>, profile: &Profile) -> Seen {
+    if std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    }
+    let mut seen = Seen::default();
+    for seed in seeds {
+        let run = std::panic::catch_unwind(|| Run::check(seed, profile.clone()));
+        seen += run.unwrap_or_else(|failure| {
+            eprintln!("the failing seed is {seed}");
+            std::panic::resume_unwind(failure)
+        });
+    }
+    eprintln!("{seen:?}");
+    seen
+}
+
+#[test]
+fn a_kind_world_is_followed_without_a_gap() {
+    let profile = Profile {
+        unkindness: Unkindness::default(),
+        store_failures: 0,
+        life: 0,
+        deletes: 0,
+        switches: 0,
+        ..Profile::default()
+    };
+    let seen = many(0..3, &profile);
+    assert!(seen.durable == seen.emitted && seen.emitted > 1000 && seen.shards > 20 && seen.gaps == 0);
+}
+
+#[test]
+fn a_follower_killed_at_any_moment_loses_nothing() {
+    let seen = many(100..130, &Profile::default());
+    assert!(seen.durable == seen.emitted && seen.ends > 30 && seen.lost == 0);
+}
+
+#[test]
+fn what_is_trimmed_before_it_is_read_is_stated() {
+    let seen = many(200..230, &Profile { late: 150, ..Profile::default() });
+    assert!(seen.lost > 1000 && seen.gaps > 30 && seen.durable > 10_000);
+}
+
+#[test]
+fn two_followers_at_once_make_the_same_history() {
+    let seen = many(300..310, &Profile { followers: 2, ..Profile::default() });
+    assert!(seen.durable == seen.emitted && seen.ends > 5);
+}
+
+#[test]
+fn records_older_than_their_stream_are_left_out() {
+    for numeric_labels in [false, true] {
+        let seen = many(400..405, &Profile { foreign: 50, numeric_labels, ..Profile::default() });
+        assert!(seen.foreign > 20 && seen.durable == seen.emitted);
+    }
+}
+
+#[test]
+fn shards_that_never_close_are_read_until_they_are_empty() {
+    let unkindness = Unkindness { never_closes: true, ..Profile::default().unkindness };
+    let seen = many(500..510, &Profile { unkindness, deletes: 10, ..Profile::default() });
+    assert!(seen.durable == seen.emitted && seen.ends > 10);
+}

@@ -1,0 +1,276 @@
+//! How fast runs are written, read and merged, and how near that comes to the physical limit.
+//!
+//! `cargo bench --workspace --bench format` prints a table first: every case and its limit are timed in alternating
+//! rounds of one process, so that a busy machine slows both. The limit R of reading is a CRC-32 and a zstd decompression
+//! of exactly the chunks that were read, into one buffer that is kept: nothing is parsed. The limit of writing is a
+//! zstd compression of the same raw chunks and the CRC-32s. Both work from memory: the time to read a file would only
+//! flatter the ratios. Then criterion times each case alone and compares it with the last time.
+//!
+//! `BENCH_CHANGES` (100000) and `BENCH_ROUNDS` (15) set the scale. `-- --once CASE` runs one case and its limit once,
+//! for `valgrind --tool=callgrind --toggle-collect='*case_body*'` (or `*limit_body*`).
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use journal::format::{
+    BlockCursor, BlockEntry, Decompressor, EncodedRun, Footer, Layout, RunWriter, Tail, WriterOptions, read_tail,
+};
+use journal::model::ChangeRecord;
+use journal_tests::workload::{self, Change, Profile, Workload};
+
+type Work<'a> = Box<dyn FnMut() + 'a>;
+
+/// One thing that is timed, and what it is compared with.
+struct Case<'a> {
+    name: String,
+    records: usize,
+    /// Bytes of the objects written or read.
+    bytes: usize,
+    work: Work<'a>,
+    limit: Work<'a>,
+}
+
+/// A run in memory.
+struct Run {
+    bytes: Vec<u8>,
+    tail: Tail,
+}
+
+impl Run {
+    fn new(run: EncodedRun) -> Self {
+        match read_tail("bench", &run.bytes, run.size).unwrap() {
+            Layout::Complete(tail) => Self { bytes: run.bytes, tail },
+            Layout::More(_) => panic!("a whole object has its tail"),
+        }
+    }
+
+    fn footer(&self) -> &Footer {
+        &self.tail.footer
+    }
+
+    /// The stored bytes of a block, without its old images if they are not wanted.
+    fn block(&self, entry: &BlockEntry, with_old: bool) -> &[u8] {
+        let range = entry.range();
+        let end = match entry.chunks.get(3) {
+            Some(old) if !with_old => old.offset,
+            _ => range.end,
+        };
+        &self.bytes[usize::try_from(range.start).unwrap()..usize::try_from(end).unwrap()]
+    }
+}
+
+fn encode(options: &WriterOptions, records: &[ChangeRecord]) -> EncodedRun {
+    RunWriter::encode(options.clone(), workload::stream().unwrap(), workload::key_attributes().unwrap(), records)
+        .unwrap()
+}
+
+/// R: checks and decompresses every chunk, parses nothing.
+fn read_limit(runs: &[Run], with_old: bool, decompressor: &mut zstd::bulk::Decompressor<'_>, buffer: &mut Vec<u8>) {
+    for run in runs {
+        for entry in run.tail.blocks.iter() {
+            let stored = run.block(entry, with_old);
+            let mut at = 0;
+            for chunk in entry.chunks.iter().take(if with_old { 4 } else { 3 }).filter(|chunk| chunk.stored > 0) {
+                let bytes = &stored[at..at + chunk.stored];
+                at += chunk.stored;
+                assert_eq!(crc32fast::hash(bytes), chunk.crc32);
+                buffer.clear();
+                buffer.reserve_exact(chunk.raw);
+                decompressor.decompress_to_buffer(bytes, buffer).unwrap();
+                black_box(buffer.as_slice());
+            }
+        }
+    }
+}
+
+/// Reads every record of every run, one run after the other.
+fn read_records(runs: &[Run], with_old: bool, decompressor: &mut Decompressor) {
+    for run in runs {
+        let mut cursor = BlockCursor::new("bench", run.tail.footer.clone());
+        for (number, entry) in run.tail.blocks.iter().enumerate() {
+            cursor.load(decompressor, number, entry, run.block(entry, with_old), with_old).unwrap();
+            while cursor.advance().unwrap() {
+                black_box(cursor.record());
+            }
+        }
+    }
+}
+
+/// The raw chunks of runs, as their writer had them before compression.
+fn raw_chunks(runs: &[Run]) -> Vec<Vec<u8>> {
+    let mut chunks = Vec::new();
+    for run in runs {
+        for entry in run.tail.blocks.iter() {
+            let stored = run.block(entry, true);
+            let start = entry.range().start;
+            for chunk in entry.chunks.iter().filter(|chunk| chunk.stored > 0) {
+                let at = usize::try_from(chunk.offset - start).unwrap();
+                chunks.push(zstd::bulk::decompress(&stored[at..at + chunk.stored], chunk.raw).unwrap());
+            }
+        }
+    }
+    chunks
+}
+
+fn write_limit(chunks: &[Vec<u8>], compressor: &mut zstd::bulk::Compressor<'_>, buffer: &mut Vec<u8>) {
+    for chunk in chunks {
+        buffer.clear();
+        buffer.reserve(zstd::zstd_safe::compress_bound(chunk.len()));
+        compressor.compress_to_buffer(chunk, buffer).unwrap();
+        black_box(crc32fast::hash(buffer));
+    }
+}
+
+fn encode_case<'a>(name: String, options: WriterOptions, batches: &'a [Vec<ChangeRecord>]) -> Case<'a> {
+    let runs: Vec<Run> = batches.iter().map(|batch| Run::new(encode(&options, batch))).collect();
+    let chunks = raw_chunks(&runs);
+    let mut compressor = zstd::bulk::Compressor::new(options.level).unwrap();
+    let mut buffer = Vec::new();
+    Case {
+        name,
+        records: batches.iter().map(Vec::len).sum(),
+        bytes: runs.iter().map(|run| run.bytes.len()).sum(),
+        work: Box::new(move || {
+            for batch in batches {
+                black_box(encode(&options, batch));
+            }
+        }),
+        limit: Box::new(move || write_limit(&chunks, &mut compressor, &mut buffer)),
+    }
+}
+
+fn decode_case<'a>(name: String, runs: &'a [Run], with_old: bool) -> Case<'a> {
+    let mut decompressor = Decompressor::new().unwrap();
+    let mut limit_decompressor = zstd::bulk::Decompressor::new().unwrap();
+    let mut buffer = Vec::new();
+    Case {
+        name,
+        records: runs.iter().map(|run| usize::try_from(run.footer().statistics.records).unwrap()).sum(),
+        bytes: runs.iter().map(|run| run.bytes.len()).sum(),
+        work: Box::new(move || read_records(runs, with_old, &mut decompressor)),
+        limit: Box::new(move || read_limit(runs, with_old, &mut limit_decompressor, &mut buffer)),
+    }
+}
+
+/// Everything that the cases borrow, for one profile.
+struct Data {
+    name: &'static str,
+    batches_100: Vec<Vec<ChangeRecord>>,
+    batches_1000: Vec<Vec<ChangeRecord>>,
+    compacted: Vec<Vec<ChangeRecord>>,
+    tail: Vec<Run>,
+    columns: Vec<Run>,
+}
+
+impl Data {
+    fn new(profile: Profile, changes: usize) -> Self {
+        let changes: Vec<Change> = Workload::new(profile).take(changes).collect();
+        let batches = |size| changes.chunks(size).map(|batch| workload::sorted_records(batch).unwrap()).collect();
+        let batches_1000: Vec<Vec<ChangeRecord>> = batches(1000);
+        let compacted = vec![workload::sorted_records(&changes).unwrap()];
+        let runs = |options: WriterOptions, batches: &[Vec<ChangeRecord>]| -> Vec<Run> {
+            batches.iter().map(|batch| Run::new(encode(&options, batch))).collect()
+        };
+        Self {
+            name: profile.name,
+            tail: runs(WriterOptions::rows(), &batches_1000),
+            columns: runs(WriterOptions::columns(), &compacted),
+            batches_100: batches(100),
+            batches_1000,
+            compacted,
+        }
+    }
+
+    fn cases(&self) -> Vec<Case<'_>> {
+        let name = |case: &str| format!("{} {case}", self.name);
+        vec![
+            encode_case(name("encode rows, batches of 100"), WriterOptions::rows(), &self.batches_100),
+            encode_case(name("encode rows, batches of 1000"), WriterOptions::rows(), &self.batches_1000),
+            encode_case(name("encode columns"), WriterOptions::columns(), &self.compacted),
+            decode_case(name("decode rows"), &self.tail, true),
+            decode_case(name("decode columns"), &self.columns, true),
+            decode_case(name("decode columns without old images"), &self.columns, false),
+        ]
+    }
+}
+
+#[inline(never)]
+fn case_body(case: &mut Case<'_>) -> Duration {
+    let start = Instant::now();
+    (case.work)();
+    start.elapsed()
+}
+
+#[inline(never)]
+fn limit_body(case: &mut Case<'_>) -> Duration {
+    let start = Instant::now();
+    (case.limit)();
+    start.elapsed()
+}
+
+fn median(values: &mut [f64]) -> (f64, f64, f64) {
+    values.sort_by(f64::total_cmp);
+    (values[values.len() / 2], values[0], values[values.len() - 1])
+}
+
+/// Alternates a case and its limit, and prints one line.
+fn compare(case: &mut Case<'_>, rounds: usize) {
+    case_body(case);
+    limit_body(case);
+    let (mut seconds, mut shares) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let (work, limit) = if round % 2 == 0 {
+            let work = case_body(case);
+            (work, limit_body(case))
+        } else {
+            let limit = limit_body(case);
+            (case_body(case), limit)
+        };
+        seconds.push(work.as_secs_f64());
+        shares.push(100.0 * limit.as_secs_f64() / work.as_secs_f64());
+    }
+    let records = case.records as f64;
+    let (time, fastest, slowest) = median(&mut seconds);
+    let (share, least, most) = median(&mut shares);
+    println!(
+        "{:<42} {:>7.2} ({:>5.2}–{:>5.2}) {:>8.1} {:>9.1} % ({least:>5.1}–{most:>5.1})",
+        case.name,
+        records / time / 1e6,
+        records / slowest / 1e6,
+        records / fastest / 1e6,
+        case.bytes as f64 / records,
+        share,
+    );
+}
+
+fn setting(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+fn main() {
+    let changes = setting("BENCH_CHANGES", 100_000);
+    let data = [Data::new(Profile::w1(), changes), Data::new(Profile::w2(changes / 8), changes)];
+    let mut cases: Vec<Case<'_>> = data.iter().flat_map(Data::cases).collect();
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--once") {
+        for case in cases.iter_mut().filter(|case| Some(&case.name) == arguments.get(at + 1)) {
+            case_body(case);
+            limit_body(case);
+        }
+        return;
+    }
+    println!("{changes} changes a profile; median (lowest–highest) of rounds that alternate with their limit");
+    println!("{:<42} {:>23} {:>8} {:>26}", "case", "million records/s", "B/record", "share of the limit");
+    for case in &mut cases {
+        compare(case, setting("BENCH_ROUNDS", 15));
+    }
+    let mut criterion = Criterion::default().configure_from_args().sample_size(10);
+    for case in &mut cases {
+        let mut group = criterion.benchmark_group(case.name.as_str());
+        group.throughput(Throughput::Elements(u64::try_from(case.records).unwrap()));
+        group.bench_function("alone", |bencher| bencher.iter(&mut case.work));
+        group.finish();
+    }
+    criterion.final_summary();
+}
