@@ -13,5 +13,6 @@ pub mod merge;
 pub mod output;
 pub mod plan;
 pub mod state;
+pub mod verify;
 
 pub use journal::listing;
