@@ -45,8 +45,8 @@ pub fn text(error: &Error) -> String {
 pub fn set_up_logs(global: &Global) {
     let filter = match (global.quiet, global.verbose) {
         (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "warn,journal=info,replayer=info,replay=info",
+        (false, 0) => "warn,dynoxide=error",
+        (false, 1) => "warn,dynoxide=error,journal=info,replayer=info,replay=info",
         (false, _) => "info,journal=debug,replayer=debug,replay=debug",
     };
     let filter = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty()).unwrap_or_else(|| filter.to_owned());

@@ -4,6 +4,10 @@ use super::simulator::run::{Profile, Run, Seen};
 use super::simulator::service::Unkindness;
 
 fn many(seeds: std::ops::Range<u64>, profile: &Profile) -> Seen {
+    if std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    }
     let mut seen = Seen::default();
     for seed in seeds {
         let run = std::panic::catch_unwind(|| Run::check(seed, profile.clone()));
