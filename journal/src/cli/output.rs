@@ -15,7 +15,7 @@ const CLOSED_PIPE_EXIT_CODE: i32 = 141;
 
 /// Standard output could not be written.
 #[derive(Debug, Error)]
-#[error("writing to standard output: {source}")]
+#[error("writing to standard output")]
 pub struct OutputError {
     source: io::Error,
 }

@@ -13,17 +13,17 @@ use tracing::{error, info, warn};
 
 use super::backoff::{Halt, Patience, Retry};
 use super::context::{Context, Line, Tally};
-use super::description;
 use super::known::{self, KnownTimeline};
 use super::report::FollowError;
 use super::stop::Stop;
 use super::switched;
 use super::timeline::{TimelineEnd, TimelineFollower};
 use crate::documents::{StartDocument, TableDocument};
-use crate::error::Error;
-use crate::model::{StreamArn, TableName};
+use crate::error::{Error, Kind};
+use crate::model::{Second, StreamArn, TableName};
 use crate::source::VIEW_NEEDED;
 use crate::source::stream::{StreamSight, TableSight};
+use crate::table;
 
 /// Tries to reach the service at all, before it has answered once.
 const FIRST_TRIES: u32 = 6;
@@ -249,13 +249,26 @@ impl TableFollower {
             // Made again in this very moment: then the next look finds the other stream.
             .filter(|document| document.stream_arn == *arn);
         if let Some(document) = &document {
-            let what = format!("writing the description of table {}", self.table);
-            self.context.retry(&self.stop, &what, || description::store(store.as_ref(), document)).await?;
-            self.described_at = self.context.clock.running();
+            self.store_description(document).await?;
         }
         info!(%timeline, stream = %arn, "first sight of the stream");
         self.begin(arn.clone(), document.clone());
         self.state_gaps().await
+    }
+
+    /// Writes `table.json`. That a stored one is not whole must not keep the changes from being read: they cannot wait.
+    async fn store_description(&mut self, document: &TableDocument) -> Result<(), Halt> {
+        let store = Arc::clone(&self.context.store);
+        let what = format!("writing the description of table {}", self.table);
+        self.described_at = self.context.clock.running();
+        match self.context.retry(&self.stop, &what, || table::store_description(store.as_ref(), document)).await {
+            Err(Halt::Failed(error)) if error.kind() == Kind::Corrupt => {
+                let hint = error.hint().unwrap_or_default();
+                error!(table = %self.table, hint, "the description of the table cannot be kept up to date: {error}");
+                Ok(())
+            }
+            stored => stored.map(|_| ()),
+        }
     }
 
     fn begin(&mut self, stream: StreamArn, document: Option<TableDocument>) {
@@ -269,12 +282,21 @@ impl TableFollower {
                 whole: false,
                 reason: "the table was gone before it could be described".to_owned(),
             },
-            |document| description::start_of(document, now),
+            |document| table::start_of(document, now),
         );
+        let start = self.trusted(start, now);
         let follower = TimelineFollower::new(Arc::clone(&line), stop, document.clone(), start);
         self.tally.lock().timelines += 1;
         self.followed.insert(stream.clone(), Followed { line, document });
         self.running.spawn(async move { (stream, follower.follow().await) });
+    }
+
+    /// What the start may claim: records that are trimmed before the first shard is read cannot be promised. What is trimmed
+    /// after a longer wait than allowed for here is a gap of its own.
+    fn trusted(&self, start: StartDocument, now: Second) -> StartDocument {
+        let retention = self.context.options.retention.as_secs();
+        let readable = Second::new(now.get().saturating_sub(retention - retention / 24)).unwrap_or(now);
+        StartDocument { covered_from: start.covered_from.max(readable.min(now)), ..start }
     }
 
     async fn ended(&mut self, joined: Result<(StreamArn, Result<TimelineEnd, Error>), JoinError>) -> Result<(), Halt> {
@@ -310,7 +332,7 @@ impl TableFollower {
         let described = context.service.describe_table(&self.table, context.clock.now()).await;
         let stored = match described {
             Ok(Some(document)) if document.stream_arn == *arn => {
-                description::store(context.store.as_ref(), &document).await.map_err(Error::from)
+                table::store_description(context.store.as_ref(), &document).await.map(|_| ()).map_err(Error::from)
             }
             Ok(_) => Ok(()),
             Err(error) => Err(error.into()),
