@@ -7,7 +7,7 @@ use crate::interrupt::Interrupt;
 use crate::model::TableName;
 use crate::table::{BaselineOptions, BaselineReport, baseline};
 
-/// Read a live table into a snapshot, so that items that never change are in the journal too
+/// What to read, and how.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   journal baseline --table notes

@@ -14,8 +14,7 @@ use crate::model::StreamArn;
 use crate::source::files::{IngestOptions, Input};
 use crate::source::ingest::{IngestReport, ingest};
 
-/// Append stream records from files: plain, gzip or zstd; `{"Records":[…]}`, one record a line, or what an event source
-/// mapping left in S3 when it gave up
+/// What to ingest, and how.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   journal ingest records.jsonl.gz more.json

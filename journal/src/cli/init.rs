@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::store;
 
-/// Makes a journal: the folder, where it is one, and the document that says so. A journal that is there is left alone
+/// Nothing but what every command takes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   journal init --journal file:///var/lib/journal
