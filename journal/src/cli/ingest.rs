@@ -14,16 +14,15 @@ use crate::model::StreamArn;
 use crate::source::files::{IngestOptions, Input};
 use crate::source::ingest::{IngestReport, ingest};
 
-/// Append stream records from files: plain, gzip or zstd; `{"Records":[…]}`, one record a line, or what an event source
-/// mapping left in S3 when it gave up
+/// What to ingest, and how.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   journal ingest records.jsonl.gz more.json
   aws s3 cp s3://failed-batches/aws/lambda/… - | journal ingest -
-  aws dynamodbstreams get-records --shard-iterator … | journal ingest --stream arn:aws:dynamodb:…/stream/… -
+  aws dynamodbstreams get-records --shard-iterator … | journal ingest --stream ARN -
 
-The same file again stores nothing twice. A record that cannot be understood is kept in quarantine as it came, and does
-not stop the others; --strict makes it an error at the end.")]
+The same file again stores nothing twice. A record that cannot be understood is kept in
+quarantine as it came, and does not stop the others; --strict makes it an error at the end.")]
 pub struct Args {
     /// Files to read, `-` for standard input
     #[arg(required = true, value_name = "FILE")]
