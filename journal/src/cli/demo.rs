@@ -9,6 +9,7 @@ mod notes;
 mod replay;
 mod story;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use crate::model::{Second, StreamArn};
 use crate::source::follow::{Clock as _, SystemClock};
 
 const SEED: u64 = 2020;
-const WRITES: usize = 640;
+const WRITES: usize = 400;
 const RESTORED: &str = "notes-table-dev-restored";
 /// How long the follower may take to read a deleted table's stream to its end.
 const DRAIN_SECONDS: u64 = 30;
@@ -81,12 +82,12 @@ fn stopped(folder: &Path) -> InterruptedError {
 
 async fn tell(stack: &Stack, program: PathBuf, folder: &Path) -> Result<String> {
     let story = Story::new();
-    let mut app = App::new(dynamodb_client(stack.endpoint()));
+    let mut app = App::new(dynamodb_client(stack.endpoint()))?;
     let replay = Replay::new(program, stack.location(), stack.endpoint());
 
     story.chapter("1. Spring 2020: an app where people in quarantine leave notes for each other").await?;
     app.make_table().await?;
-    let stream = app.stream_arn().await?;
+    let stream = app.stream().await?;
     story.say(&format!("table    {TABLE}, on embedded DynamoDB at {}", stack.endpoint())).await?;
     story.say(&format!("journal  {}, fed from the table's stream", stack.location())).await?;
     for write in notes::history(SEED, WRITES) {
@@ -99,7 +100,8 @@ async fn tell(stack: &Stack, program: PathBuf, folder: &Path) -> Result<String> 
         .await?;
     let mut shown: Vec<_> = app.wrote().iter().collect();
     shown.sort_by_key(|(_, note)| std::cmp::Reverse(note.replies.len()));
-    for (_, note) in shown.iter().take(3) {
+    let mut begins = BTreeSet::new();
+    for (_, note) in shown.iter().filter(|(_, note)| begins.insert(note.content.get(..24))).take(3) {
         story.note(note).await?;
     }
     let remembered = shown.first().map(|(id, _)| (*id).clone()).unwrap_or_default();
@@ -174,8 +176,8 @@ async fn next_second() -> (Second, Second) {
 }
 
 /// Waits until the journal holds the whole stream of the deleted table, and gives its last sequence number.
-async fn drained(stack: &Stack, stream: &str) -> Result<Option<String>> {
-    let key = layout::end_document(StreamArn::parse(stream)?.timeline());
+async fn drained(stack: &Stack, stream: &StreamArn) -> Result<Option<String>> {
+    let key = layout::end_document(stream.timeline());
     let end = async {
         loop {
             let end: Option<EndDocument> = documents::read(stack.store(), &key).await?;

@@ -68,13 +68,14 @@ fn again(args: &Args) -> String {
 }
 
 fn welcome(endpoint: &str, location: &str) -> String {
-    let exports: String =
-        embedded::environment(endpoint).iter().map(|(name, value)| format!("  export {name}={value}\n")).collect();
+    let environment = embedded::environment(endpoint).map(|(name, value)| format!("  export {name}={value}"));
+    let exports = environment.join("\n");
     format!(
         "DynamoDB listens on {endpoint}, every table is journalled to {location}
 
 Point an app, the AWS CLI or an SDK at it:
 {exports}
+
 Rewind a table from another terminal, with the settings above and
   export JOURNAL_URL={location}
   replay export --table TABLE --at '10 minutes ago' --format json

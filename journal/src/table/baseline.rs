@@ -365,3 +365,233 @@ fn retry_wait(retries: u32, jitter: f64) -> Duration {
     let longest = Duration::from_millis(100).saturating_mul(1 << retries.min(16)).min(RETRY_WAIT_MAX);
     longest.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{self, Answer};
+    use super::*;
+    use crate::documents;
+    use crate::store::ReadStore as _;
+    use crate::store::memory::MemoryStore;
+    use serde_json::{Value, json};
+
+    const ITEMS: u64 = 40;
+
+    /// A page of two items of the requested segment.
+    fn scan(body: &Value) -> Answer {
+        let segment = body.get("Segment").and_then(Value::as_u64).unwrap_or(0);
+        let segments = body.get("TotalSegments").and_then(Value::as_u64).unwrap_or(1);
+        let after = body.pointer("/ExclusiveStartKey/noteId/S").and_then(Value::as_str);
+        let after: Option<u64> = after.map(|text| text.parse().unwrap());
+        let mine =
+            (0..ITEMS).filter(|number| number % segments == segment && after.is_none_or(|after| *number > after));
+        let mine: Vec<u64> = mine.take(2).collect();
+        let items: Vec<Value> = mine.iter().map(|number| item(*number)).collect();
+        let last = mine.last().map(|number| json!({"noteId": {"S": number.to_string()}, "createdAt": {"N": "1"}}));
+        let mut answer = json!({"Items": items, "Count": items.len(), "ConsumedCapacity": {"CapacityUnits": 1.5}});
+        if let Some(last) = last {
+            answer["LastEvaluatedKey"] = last;
+        }
+        (200, answer)
+    }
+
+    fn item(number: u64) -> Value {
+        json!({"noteId": {"S": number.to_string()}, "createdAt": {"N": "1"}, "content": {"S": "x"}})
+    }
+
+    fn answer(operation: &str, body: &Value) -> Answer {
+        if operation == "Scan" { scan(body) } else { fake::describe(operation, &fake::table()) }
+    }
+
+    async fn run(
+        handler: impl FnMut(&str, &Value) -> Answer + Send + 'static,
+        options: BaselineOptions,
+    ) -> (Arc<MemoryStore>, Result<BaselineReport>) {
+        let fake = fake::start(handler).await;
+        let store = Arc::new(MemoryStore::new());
+        let interrupt = Interrupt::never();
+        let result = baseline(&fake.client, store.clone(), &fake::table_name(), &options, &interrupt, |_| {}).await;
+        (store, result)
+    }
+
+    async fn counts(store: &MemoryStore) -> bool {
+        store.list_all("").await.unwrap().iter().any(|object| object.key.ends_with("/snapshot.json"))
+    }
+
+    #[tokio::test]
+    async fn every_item_of_every_segment_is_in_the_snapshot() {
+        for segments in [1, 3, 64] {
+            let (store, report) = run(answer, BaselineOptions { segments, ..BaselineOptions::default() }).await;
+            let report = report.unwrap();
+            assert_eq!(report.snapshot.items, ITEMS, "{segments} segments");
+            assert!(report.described && report.read_units > 0.0);
+            assert!(report.snapshot.started <= report.snapshot.finished);
+            assert!(report.name.starts_with(&format!("{:010}-baseline-", report.snapshot.started.get())));
+            let stream = StreamArn::parse(fake::STREAM).unwrap();
+            let key = crate::layout::snapshot_document(stream.timeline(), &report.name);
+            let document: SnapshotDocument = documents::read(&*store, &key).await.unwrap().unwrap();
+            assert_eq!(document, report.snapshot);
+            assert_eq!(document.key_attributes.unwrap().to_string(), "createdAt (N), noteId (S)");
+            let described: TableDocument =
+                documents::read(&*store, &crate::layout::table_document(stream.timeline())).await.unwrap().unwrap();
+            assert_eq!(described.table, fake::table_name());
+        }
+    }
+
+    #[tokio::test]
+    async fn flags_reach_the_service() {
+        let handler = |operation: &str, body: &Value| {
+            if operation == "Scan" {
+                assert_eq!(body["ConsistentRead"], false);
+                assert_eq!(body["ReturnConsumedCapacity"], "TOTAL");
+                assert_eq!(body["TotalSegments"], 2);
+                assert_eq!(body["Limit"], 7);
+            }
+            answer(operation, body)
+        };
+        let options =
+            BaselineOptions { segments: 2, consistent: false, page_items: Some(7), ..BaselineOptions::default() };
+        run(handler, options).await.1.unwrap();
+    }
+
+    #[tokio::test]
+    async fn throttling_is_waited_out() {
+        let mut asked = 0;
+        let handler = move |operation: &str, body: &Value| {
+            if operation == "Scan" {
+                asked += 1;
+                if asked % 3 == 1 {
+                    return fake::error("ProvisionedThroughputExceededException");
+                }
+            }
+            answer(operation, body)
+        };
+        let report = run(handler, BaselineOptions { segments: 2, ..BaselineOptions::default() }).await.1.unwrap();
+        assert_eq!(report.snapshot.items, ITEMS);
+    }
+
+    #[tokio::test]
+    async fn a_refused_scan_ends_the_baseline_and_nothing_counts() {
+        for (code, kind) in [("AccessDeniedException", Kind::Invalid), ("ResourceNotFoundException", Kind::Invalid)] {
+            let mut asked = 0;
+            let handler = move |operation: &str, body: &Value| {
+                if operation == "Scan" {
+                    asked += 1;
+                    if asked > 5 {
+                        return fake::error(code);
+                    }
+                }
+                answer(operation, body)
+            };
+            let (store, result) = run(handler, BaselineOptions::default()).await;
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(!counts(&store).await);
+        }
+    }
+
+    /// Answers with `after` in place of some fields once the scan has begun.
+    async fn changed_meanwhile(after: &'static [(&'static str, Value)]) -> (bool, crate::Error) {
+        let mut scanned = false;
+        let handler = move |operation: &str, body: &Value| {
+            if operation == "Scan" {
+                scanned = true;
+                return scan(body);
+            }
+            let mut table = fake::table();
+            for (field, value) in after {
+                if scanned {
+                    table[*field] = value.clone();
+                }
+            }
+            fake::describe(operation, &table)
+        };
+        let (store, result) = run(handler, BaselineOptions::default()).await;
+        (counts(&store).await, result.unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn a_table_that_was_made_again_during_the_scan_is_a_conflict_and_nothing_counts() {
+        static CHANGES: std::sync::LazyLock<[Vec<(&'static str, Value)>; 3]> = std::sync::LazyLock::new(|| {
+            let other = fake::STREAM.replace("2020-03-29", "2020-03-30");
+            [
+                vec![("LatestStreamArn", json!(other))],
+                vec![("StreamSpecification", json!({"StreamEnabled": false}))],
+                vec![("TableId", json!("99999999-2222-3333-4444-555555555555"))],
+            ]
+        });
+        for changes in CHANGES.iter() {
+            let (counts, error) = changed_meanwhile(changes).await;
+            assert_eq!(error.kind(), Kind::Conflict, "{error}");
+            assert!(!counts);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_being_deleted_is_not_read() {
+        let handler = |operation: &str, _: &Value| {
+            let mut table = fake::table();
+            table["TableStatus"] = json!("DELETING");
+            fake::describe(operation, &table)
+        };
+        let error = run(handler, BaselineOptions::default()).await.1.unwrap_err();
+        assert!(error.to_string().contains("DELETING"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_item_that_cannot_be_stored_stops_the_baseline_and_is_named() {
+        let handler = |operation: &str, body: &Value| {
+            if operation == "Scan" {
+                return (200, json!({"Items": [{"noteId": {"S": "1"}}]}));
+            }
+            answer(operation, body)
+        };
+        let error = run(handler, BaselineOptions::default()).await.1.unwrap_err();
+        assert!(error.to_string().contains("\"createdAt\" is missing"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_ends_it_and_the_unfinished_snapshot_does_not_count() {
+        let interrupt = Interrupt::manual();
+        let stop = interrupt.clone();
+        // A table without end.
+        let fake = fake::start(move |operation, body| {
+            if operation == "Scan" {
+                if body.get("ExclusiveStartKey").is_some() {
+                    stop.trigger();
+                }
+                let items = [item(1)];
+                return (200, json!({"Items": items, "LastEvaluatedKey": items[0]}));
+            }
+            answer(operation, body)
+        })
+        .await;
+        let store = Arc::new(MemoryStore::new());
+        let options = BaselineOptions::default();
+        let result = baseline(&fake.client, store.clone(), &fake::table_name(), &options, &interrupt, |_| {}).await;
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), Kind::Interrupted);
+        assert!(error.hint().unwrap().contains("does not count"));
+        assert!(!counts(&store).await);
+    }
+
+    #[tokio::test]
+    async fn progress_ends_at_all_items() {
+        let fake = fake::start(answer).await;
+        let mut last = BaselineProgress::default();
+        let interrupt = Interrupt::never();
+        let options = BaselineOptions { read_units: Some(1_000_000.0), ..BaselineOptions::default() };
+        let store = Arc::new(MemoryStore::new());
+        baseline(&fake.client, store, &fake::table_name(), &options, &interrupt, |progress| last = progress)
+            .await
+            .unwrap();
+        assert_eq!((last.items, last.items_expected, last.retries), (ITEMS, Some(9), 0));
+    }
+
+    #[test]
+    fn waits_double_up_to_a_bound_and_are_spread() {
+        assert_eq!(retry_wait(0, 1.0), Duration::from_millis(100));
+        assert_eq!(retry_wait(3, 0.0), Duration::from_millis(400));
+        assert_eq!(retry_wait(u32::MAX, 1.0), RETRY_WAIT_MAX);
+    }
+}

@@ -148,7 +148,7 @@ impl Classify for TableError {
 
 impl TableError {
     /// What an SDK error says, for `action`, an operation by its name in the API.
-    pub(super) fn of<E, R>(action: &'static str, table: &TableName, error: &SdkError<E, R>) -> Self
+    pub(crate) fn of<E, R>(action: &'static str, table: &TableName, error: &SdkError<E, R>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
         R: std::fmt::Debug,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::DisplayErrorContext;
+use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
     StreamSpecification, StreamViewType,
@@ -11,6 +11,9 @@ use aws_sdk_dynamodb::types::{
 
 use super::error::DemoError;
 use super::notes::{Note, Write};
+use crate::error::Result;
+use crate::model::{StreamArn, TableName};
+use crate::table::TableError;
 
 /// The app's table in its stage `dev`.
 pub(super) const TABLE: &str = "notes-table-dev";
@@ -26,13 +29,14 @@ const REPLIES: &str = "replies";
 #[derive(Debug)]
 pub(super) struct App {
     client: Client,
+    table: TableName,
     /// What the table holds, by note id, as far as the app knows.
     wrote: BTreeMap<String, Note>,
 }
 
 impl App {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, wrote: BTreeMap::new() }
+    pub(super) fn new(client: Client) -> Result<Self> {
+        Ok(Self { client, table: TableName::parse(TABLE)?, wrote: BTreeMap::new() })
     }
 
     pub(super) fn wrote(&self) -> &BTreeMap<String, Note> {
@@ -40,9 +44,12 @@ impl App {
     }
 
     /// What a deploy does for a table that its template names.
-    pub(super) async fn make_table(&self) -> Result<(), DemoError> {
-        let action = "making";
-        let failed = |error: &(dyn std::error::Error + 'static)| failed(action, TABLE, error);
+    pub(super) async fn make_table(&self) -> Result<()> {
+        let incomplete = |error: BuildError| TableError::Refused {
+            action: "CreateTable",
+            table: self.table.clone(),
+            reason: error.to_string(),
+        };
         let key = AttributeDefinition::builder().attribute_name(NOTE_ID).attribute_type(ScalarAttributeType::S);
         let schema = KeySchemaElement::builder().attribute_name(NOTE_ID).key_type(KeyType::Hash);
         let stream =
@@ -50,43 +57,41 @@ impl App {
         self.client
             .create_table()
             .table_name(TABLE)
-            .attribute_definitions(key.build().map_err(|error| failed(&error))?)
-            .key_schema(schema.build().map_err(|error| failed(&error))?)
+            .attribute_definitions(key.build().map_err(incomplete)?)
+            .key_schema(schema.build().map_err(incomplete)?)
             .billing_mode(BillingMode::PayPerRequest)
-            .stream_specification(stream.build().map_err(|error| failed(&error))?)
+            .stream_specification(stream.build().map_err(incomplete)?)
             .send()
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| TableError::of("CreateTable", &self.table, &error))?;
         Ok(())
     }
 
     /// What a deploy does with a table that its template does not name any more.
-    pub(super) async fn delete_table(&self) -> Result<(), DemoError> {
+    pub(super) async fn delete_table(&self) -> Result<()> {
         let deleted = self.client.delete_table().table_name(TABLE).send().await;
-        deleted.map_err(|error| failed("deleting", TABLE, &error))?;
+        deleted.map_err(|error| TableError::of("DeleteTable", &self.table, &error))?;
         Ok(())
     }
 
-    /// The ARN of the table's stream.
-    pub(super) async fn stream_arn(&self) -> Result<String, DemoError> {
+    /// The table's stream.
+    pub(super) async fn stream(&self) -> Result<StreamArn> {
         let answer = self.client.describe_table().table_name(TABLE).send().await;
-        let table = answer.map_err(|error| failed("describing", TABLE, &error))?.table;
-        table.and_then(|table| table.latest_stream_arn).ok_or_else(|| DemoError::Service {
-            action: "describing",
-            table: TABLE.to_owned(),
-            reason: "it has no stream".to_owned(),
-        })
+        let answer = answer.map_err(|error| TableError::of("DescribeTable", &self.table, &error))?;
+        let arn = answer.table.and_then(|table| table.latest_stream_arn);
+        let arn = arn.ok_or_else(|| TableError::NoStream { table: self.table.clone() })?;
+        Ok(StreamArn::parse(&arn)?)
     }
 
     /// Does one write, then remembers it.
-    pub(super) async fn write(&mut self, write: Write) -> Result<(), DemoError> {
+    pub(super) async fn write(&mut self, write: Write) -> Result<()> {
         let key = AttributeValue::S(write.id().to_owned());
         match &write {
             Write::Post { note, .. } => {
                 let mut item = to_item(note);
                 item.insert(NOTE_ID.to_owned(), key);
                 let put = self.client.put_item().table_name(TABLE).set_item(Some(item)).send().await;
-                put.map_err(|error| failed("putting a note into", TABLE, &error))?;
+                put.map_err(|error| TableError::of("PutItem", &self.table, &error))?;
             }
             Write::Reply { reply, .. } => {
                 let appended = AttributeValue::L(vec![AttributeValue::M(to_item(reply))]);
@@ -97,7 +102,7 @@ impl App {
             }
             Write::TakeBack { .. } => {
                 let deleted = self.client.delete_item().table_name(TABLE).key(NOTE_ID, key).send().await;
-                deleted.map_err(|error| failed("deleting a note from", TABLE, &error))?;
+                deleted.map_err(|error| TableError::of("DeleteItem", &self.table, &error))?;
             }
         }
         self.remember(write);
@@ -110,7 +115,7 @@ impl App {
         expression: &str,
         attribute: &str,
         value: AttributeValue,
-    ) -> Result<(), DemoError> {
+    ) -> Result<()> {
         let update = self
             .client
             .update_item()
@@ -119,7 +124,7 @@ impl App {
             .update_expression(expression)
             .expression_attribute_names("#a", attribute)
             .expression_attribute_values(":v", value);
-        update.send().await.map_err(|error| failed("updating a note in", TABLE, &error))?;
+        update.send().await.map_err(|error| TableError::of("UpdateItem", &self.table, &error))?;
         Ok(())
     }
 
@@ -145,11 +150,12 @@ impl App {
     }
 
     /// Everything that a table holds.
-    pub(super) async fn read(&self, table: &str) -> Result<BTreeMap<String, Note>, DemoError> {
+    pub(super) async fn read(&self, table: &str) -> Result<BTreeMap<String, Note>> {
+        let name = TableName::parse(table)?;
         let mut notes = BTreeMap::new();
         let mut items = self.client.scan().table_name(table).consistent_read(true).into_paginator().items().send();
         while let Some(item) = items.next().await {
-            let mut item = item.map_err(|error| failed("reading", table, &error))?;
+            let mut item = item.map_err(|error| TableError::of("Scan", &name, &error))?;
             let id = match item.remove(NOTE_ID) {
                 Some(AttributeValue::S(id)) => id,
                 _ => String::new(),
@@ -163,10 +169,6 @@ impl App {
         }
         Ok(notes)
     }
-}
-
-fn failed(action: &'static str, table: &str, error: &(dyn std::error::Error + 'static)) -> DemoError {
-    DemoError::Service { action, table: table.to_owned(), reason: DisplayErrorContext(error).to_string() }
 }
 
 /// All attributes but the key.

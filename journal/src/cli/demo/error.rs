@@ -19,8 +19,6 @@ pub(super) enum DemoError {
     Run { path: PathBuf, source: std::io::Error },
     #[error("`{command}` failed with {status}: {printed}")]
     Replay { command: String, status: std::process::ExitStatus, printed: String },
-    #[error("{action} table {table}: {reason}")]
-    Service { action: &'static str, table: String, reason: String },
     #[error("item {id} of table {table} is not a note: {reason}")]
     NotANote { table: String, id: String, reason: &'static str },
     #[error("the journal did not reach the end of the deleted table's stream within {seconds} seconds")]
@@ -33,7 +31,7 @@ impl Classify for DemoError {
     fn kind(&self) -> Kind {
         match self {
             Self::Folder { .. } | Self::NotEmpty { .. } | Self::NoReplay { .. } => Kind::Invalid,
-            Self::Run { .. } | Self::Service { .. } | Self::NotDrained { .. } => Kind::Unavailable,
+            Self::Run { .. } | Self::NotDrained { .. } => Kind::Unavailable,
             Self::Replay { .. } | Self::NotANote { .. } | Self::Differs { .. } => Kind::Internal,
         }
     }

@@ -23,6 +23,7 @@ use crate::model::{StreamArn, TableName, Timeline, TimelineLabel};
 use crate::source::follow::{Edges, FollowError, FollowOptions, Stop, StoreAppend, SystemClock, follow};
 use crate::source::stream_sdk::SdkStreams;
 use crate::store::WriteStore;
+use crate::table::TableError;
 
 /// How often tables are listed.
 const LIST_EVERY: Duration = Duration::from_secs(1);
@@ -237,7 +238,9 @@ impl Followers {
         let mut pages = self.tables.list_tables().into_paginator().items().send();
         let mut tables = Vec::new();
         while let Some(table) = pages.next().await {
-            let table = table.map_err(|error| refused("listing tables", &error))?;
+            let table = table.map_err(|error| EmbeddedError::Server {
+                reason: format!("ListTables failed: {}", DisplayErrorContext(&error)),
+            })?;
             tables.push(TableName::parse(&table)?);
         }
         Ok(tables)
@@ -246,21 +249,24 @@ impl Followers {
     async fn describe(&self, table: &TableName) -> Result<Option<TableDescription>> {
         match self.tables.describe_table().table_name(table.as_str()).send().await {
             Ok(answer) => Ok(answer.table),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
-                Ok(None)
-            }
-            Err(error) => Err(refused("describing a table", &error).into()),
+            Err(error) => match TableError::of("DescribeTable", table, &error) {
+                TableError::NotFound { .. } => Ok(None),
+                error => Err(error.into()),
+            },
         }
     }
 
     async fn switch_on(&self, table: &TableName) -> Result<()> {
-        let stream = StreamSpecification::builder()
-            .stream_enabled(true)
-            .stream_view_type(StreamViewType::NewAndOldImages)
-            .build()
-            .map_err(|error| refused("switching on a stream", &error))?;
+        let action = "UpdateTable";
+        let stream =
+            StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages);
+        let stream = stream.build().map_err(|error| TableError::Refused {
+            action,
+            table: table.clone(),
+            reason: error.to_string(),
+        })?;
         let request = self.tables.update_table().table_name(table.as_str()).stream_specification(stream);
-        request.send().await.map_err(|error| refused("switching on a stream", &error))?;
+        request.send().await.map_err(|error| TableError::of(action, table, &error))?;
         Ok(())
     }
 
@@ -280,10 +286,6 @@ impl Followers {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.contains(&(id.to_owned(), notice.clone()))
     }
-}
-
-fn refused(action: &str, error: &(impl std::error::Error + 'static)) -> EmbeddedError {
-    EmbeddedError::Server { reason: format!("{action}: {}", DisplayErrorContext(error)) }
 }
 
 fn options() -> FollowOptions {
