@@ -3,10 +3,12 @@
 use super::simulator::run::{Profile, Run, Seen};
 use super::simulator::service::Unkindness;
 
-/// Runs `count` seeds from `first` on. `JOURNAL_SIMULATION_FACTOR` in the environment runs so many times as many.
+/// Runs `count` seeds from `first` on. In the environment, `JOURNAL_SIMULATION_FACTOR` runs so many times as many, and
+/// `JOURNAL_SIMULATION_SEED` runs one alone.
 fn many(first: u64, count: u64, profile: &Profile) -> Seen {
-    let factor = std::env::var("JOURNAL_SIMULATION_FACTOR").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let seeds = first..first + count * factor;
+    let setting = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let factor = setting("JOURNAL_SIMULATION_FACTOR").unwrap_or(1);
+    let seeds = setting("JOURNAL_SIMULATION_SEED").map_or(first..first + count * factor, |seed| seed..seed + 1);
     if std::env::var_os("RUST_LOG").is_some() {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();

@@ -93,7 +93,7 @@ pub(in super::super) fn options(seed: u64) -> FollowOptions {
         relist: Duration::from_secs(3),
         describe_age: Duration::from_secs(20),
         retention: Duration::from_millis(RETENTION - 5_000),
-        gone_grace: Duration::from_secs(3),
+        end_grace: Duration::from_secs(3),
         child_grace: Duration::from_secs(20),
         memory_pages: 3,
         seed,
