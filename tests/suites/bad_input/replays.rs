@@ -7,7 +7,9 @@ use journal_tests::processes::{Finished, Program, replay};
 use super::{TABLE, assert_refused, content, filled_journal};
 
 fn export(url: &str, arguments: &[&str]) -> Finished {
-    replay().args(["export", "--journal", url, "--table", TABLE]).args(arguments).run()
+    let finished = replay().args(["export", "--journal", url, "--table", TABLE]).args(arguments).run();
+    assert!(finished.stdout.is_empty(), "a refusal prints no result: {}", finished.stdout);
+    finished
 }
 
 #[test]
