@@ -187,20 +187,20 @@ pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<Timel
     Ok(objects)
 }
 
-/// A listing, sorted into what its keys say; no document is read yet.
-#[derive(Debug)]
+/// A listing, sorted into what its keys say.
+#[derive(Debug, Clone)]
 pub struct Sorted {
-    /// What the keys alone tell.
+    /// What needs no document to be read.
     pub objects: TimelineObjects,
-    /// Keys of the gaps' documents.
+    /// Keys of the stated gaps' documents.
     pub gaps: Vec<String>,
     /// Keys of the checkpoints.
     pub checkpoints: Vec<String>,
-    /// Name of each complete snapshot, and the key of its document.
+    /// Name of each completed snapshot, and the key of its document.
     pub snapshots: Vec<(String, String)>,
 }
 
-/// Sorts a listing of one timeline's folder.
+/// Sorts a listing of one timeline's folder; reads nothing.
 #[must_use]
 pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
     let folder = layout::timeline_folder(&timeline);

@@ -63,7 +63,7 @@ impl CutArgs {
 }
 
 /// Says what was planned: the cut as it was understood, and the plan's notes.
-fn say_plan(plan: &ReplayPlan, global: &Global) {
+pub fn say_plan(plan: &ReplayPlan, global: &Global) {
     if !global.quiet {
         let baseline = plan.baseline.as_ref().map(|name| format!(" and baseline {name}")).unwrap_or_default();
         note(&format!(

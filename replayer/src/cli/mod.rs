@@ -5,6 +5,7 @@
 
 pub mod cut;
 pub mod export;
+pub mod restore;
 pub mod show;
 pub mod verify;
 
@@ -51,6 +52,8 @@ pub enum Command {
     Export(export::Args),
     /// Show one item at a cut
     Show(show::Args),
+    /// Make a new table with a table's state at a cut, and prove it
+    Restore(restore::Args),
     /// Check every checksum, and that no change is missing
     Verify(verify::Args),
 }
@@ -64,6 +67,7 @@ impl Cli {
         match self.command {
             Command::Export(args) => export::run(args, &self.global, interrupt).await,
             Command::Show(args) => show::run(args, &self.global, interrupt).await,
+            Command::Restore(args) => restore::run(args, &self.global, interrupt).await,
             Command::Verify(args) => verify::run(args, &self.global, interrupt).await,
         }
     }
