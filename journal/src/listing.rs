@@ -187,20 +187,20 @@ pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<Timel
     Ok(objects)
 }
 
-/// A listing, sorted into what its keys say.
-#[derive(Debug, Clone)]
+/// A listing, sorted into what its keys say; no document is read yet.
+#[derive(Debug)]
 pub struct Sorted {
-    /// What needs no document to be read.
+    /// What the keys alone tell.
     pub objects: TimelineObjects,
-    /// Keys of the stated gaps' documents.
+    /// Keys of the gaps' documents.
     pub gaps: Vec<String>,
     /// Keys of the checkpoints.
     pub checkpoints: Vec<String>,
-    /// Name of each completed snapshot, and the key of its document.
+    /// Name of each complete snapshot, and the key of its document.
     pub snapshots: Vec<(String, String)>,
 }
 
-/// Sorts a listing of one timeline's folder; reads nothing.
+/// Sorts a listing of one timeline's folder.
 #[must_use]
 pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
     let folder = layout::timeline_folder(&timeline);

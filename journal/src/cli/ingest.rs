@@ -7,10 +7,12 @@ use thiserror::Error;
 
 use super::progress::{Progress, Unit};
 use super::{Global, output};
+use crate::append::AppendReport;
 use crate::error::{Classify, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::model::StreamArn;
-use crate::source::files::{IngestOptions, IngestReport, Input, ingest};
+use crate::source::files::{IngestOptions, Input};
+use crate::source::ingest::{IngestReport, ingest};
 
 /// Append stream records from files: plain, gzip or zstd; `{"Records":[…]}`, one record a line, or what an event source
 /// mapping left in S3 when it gave up
@@ -90,7 +92,7 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<(
     };
     if args.json {
         output::json(&report)?;
-    } else if !global.quiet {
+    } else if !global.quiet && (report.files > 0 || report.appended != AppendReport::default()) {
         output::print(&summary(&report))?;
     }
     if report.appended.quarantined > 0 {

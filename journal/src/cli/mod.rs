@@ -73,6 +73,12 @@ pub enum Command {
 }
 
 impl Cli {
+    /// Sends logs to standard error, as the command needs them.
+    pub fn set_up_logs(&self) {
+        let reported = if matches!(self.command, Command::Ingest(_)) { "journal::append::quarantine" } else { "" };
+        report::set_up_logs_without(&self.global, reported);
+    }
+
     /// Runs the command.
     ///
     /// # Errors

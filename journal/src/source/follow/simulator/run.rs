@@ -324,7 +324,10 @@ impl Run {
             } else {
                 assert!(end.is_none());
             }
-            self.verify_checkpoints(stream);
+            // A slower follower may put back the checkpoint of a timeline that another one has ended: its end stands.
+            if stream.disabled.is_none() || self.profile.followers == 1 {
+                self.verify_checkpoints(stream);
+            }
         }
         seen
     }
