@@ -14,8 +14,9 @@ use crate::table::{BaselineOptions, BaselineReport, baseline};
   journal baseline --table notes --read-units 50 --eventually-consistent
   AWS_ENDPOINT_URL_DYNAMODB=http://localhost:8000 journal baseline --table notes
 
-Safe while the table is written to: a key with any record in the stream is taken from its records, the others did not
-change while they were read. Follow the stream before or soon after. An unfinished baseline does not count.")]
+Safe while the table is written to: a key with any record in the stream is taken from its
+records, the others did not change while they were read. Follow the stream before or soon
+after. An unfinished baseline does not count.")]
 pub struct Args {
     /// The table
     #[arg(long, value_name = "NAME")]
@@ -46,7 +47,6 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<(
         segments: args.segments,
         consistent: !args.eventually_consistent,
         read_units: args.read_units.map(f64::from),
-        ..BaselineOptions::default()
     };
     let report = {
         let bar = Progress::new(format!("reading {table}"), Unit::Count("items"), None, global.quiet);

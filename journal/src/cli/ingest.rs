@@ -20,10 +20,10 @@ use crate::source::ingest::{IngestReport, ingest};
 #[command(after_help = "Examples:
   journal ingest records.jsonl.gz more.json
   aws s3 cp s3://failed-batches/aws/lambda/… - | journal ingest -
-  aws dynamodbstreams get-records --shard-iterator … | journal ingest --stream arn:aws:dynamodb:…/stream/… -
+  aws dynamodbstreams get-records --shard-iterator … | journal ingest --stream ARN -
 
-The same file again stores nothing twice. A record that cannot be understood is kept in quarantine as it came, and does
-not stop the others; --strict makes it an error at the end.")]
+The same file again stores nothing twice. A record that cannot be understood is kept in
+quarantine as it came, and does not stop the others; --strict makes it an error at the end.")]
 pub struct Args {
     /// Files to read, `-` for standard input
     #[arg(required = true, value_name = "FILE")]

@@ -12,7 +12,8 @@ use crate::store;
   journal init --journal s3://my-journal-bucket/production
 
 A bucket must exist and keep versions:
-  aws s3api put-bucket-versioning --bucket my-journal-bucket --versioning-configuration Status=Enabled")]
+  aws s3api put-bucket-versioning --bucket my-journal-bucket \\
+    --versioning-configuration Status=Enabled")]
 pub struct Args {}
 
 /// Runs the command.

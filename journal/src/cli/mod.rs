@@ -39,8 +39,8 @@ use crate::interrupt::Interrupt;
   journal ingest --journal s3://bucket/prefix records.jsonl.gz
   JOURNAL_URL=s3://bucket/prefix journal baseline --table notes
 
-`replay` reads what `journal` writes. Exit codes: 0 done, 2 wrong input, 3 try again, 4 corrupt, 5 gap, 6 conflict,
-7 newer format, 70 defect, 130 stopped."
+`replay` reads what `journal` writes. Exit codes: 0 done, 2 wrong input, 3 try again,
+4 corrupt, 5 gap, 6 conflict, 7 newer format, 70 defect, 130 stopped."
 )]
 pub struct Cli {
     /// What to do.
