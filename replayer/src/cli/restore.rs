@@ -18,7 +18,8 @@ use super::cut::{CutArgs, MergeArgs, say_plan};
 use crate::cut::CutRequest;
 use crate::plan::{ReplayPlan, ReplayRequest, plan};
 use crate::restore::{
-    DynamoDb, RestoreOptions, RestoreReport, RunFile, Step, TargetPlan, default_folder, new_run_id, plan_target, restore,
+    DynamoDb, RestoreOptions, RestoreReport, RunFile, Step, TargetPlan, default_folder, new_run_id, plan_target,
+    restore,
 };
 
 /// Make a new table with a table's state at a cut, and prove that it is the same
