@@ -24,6 +24,7 @@ use crate::source::stream_sdk::SdkStreams;
 Stopped with Ctrl-C or SIGTERM it finishes the batch in hand and exits with 0; the same command goes on after the last
 durable record, and so it does after a crash. A stream keeps its records for 24 hours: what was not read by then is a
 gap, which is stated in the journal. Two followers of one table do no harm.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Args {
     /// A table to follow; may be given more than once
     #[arg(long = "table", required = true, value_name = "TABLE")]

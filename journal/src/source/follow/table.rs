@@ -160,13 +160,12 @@ impl TableFollower {
         let other = described.or_else(|| Some(&sight?.stream.as_ref()?.arn));
         for known in known.iter().filter(|known| known.started && !known.ended) {
             let timeline = &known.timeline;
-            match known.stream(other) {
-                Some(stream) => {
-                    info!(%timeline, "the journal knows the timeline and not its end: it is taken up");
-                    self.begin(stream, known.document.clone());
-                }
-                None => warn!(%timeline, "a timeline without an end cannot be taken up: its stream's ARN is not known"),
-            }
+            let Some(stream) = known.stream(other) else {
+                warn!(%timeline, "a timeline without an end cannot be taken up: its stream's ARN is not known");
+                continue;
+            };
+            info!(%timeline, "the journal knows the timeline and not its end: it is taken up");
+            self.begin(stream, known.document.clone());
         }
     }
 
