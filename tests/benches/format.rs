@@ -122,7 +122,7 @@ fn write_limit(chunks: &[Vec<u8>], compressor: &mut zstd::bulk::Compressor<'_>, 
     }
 }
 
-fn encode_case<'a>(name: String, options: WriterOptions, batches: &'a [Vec<ChangeRecord>]) -> Case<'a> {
+fn encode_case(name: String, options: WriterOptions, batches: &[Vec<ChangeRecord>]) -> Case<'_> {
     let runs: Vec<Run> = batches.iter().map(|batch| Run::new(encode(&options, batch))).collect();
     let chunks = raw_chunks(&runs);
     let mut compressor = zstd::bulk::Compressor::new(options.level).unwrap();
@@ -140,7 +140,7 @@ fn encode_case<'a>(name: String, options: WriterOptions, batches: &'a [Vec<Chang
     }
 }
 
-fn decode_case<'a>(name: String, runs: &'a [Run], with_old: bool) -> Case<'a> {
+fn decode_case(name: String, runs: &[Run], with_old: bool) -> Case<'_> {
     let mut decompressor = Decompressor::new().unwrap();
     let mut limit_decompressor = zstd::bulk::Decompressor::new().unwrap();
     let mut buffer = Vec::new();
@@ -230,7 +230,7 @@ fn compare(case: &mut Case<'_>, rounds: usize) {
         seconds.push(work.as_secs_f64());
         shares.push(100.0 * limit.as_secs_f64() / work.as_secs_f64());
     }
-    let records = case.records as f64;
+    let records = number(case.records);
     let (time, fastest, slowest) = median(&mut seconds);
     let (share, least, most) = median(&mut shares);
     println!(
@@ -239,9 +239,14 @@ fn compare(case: &mut Case<'_>, rounds: usize) {
         records / time / 1e6,
         records / slowest / 1e6,
         records / fastest / 1e6,
-        case.bytes as f64 / records,
+        number(case.bytes) / records,
         share,
     );
+}
+
+/// A count as a number to divide by; no benchmark counts beyond 32 bits.
+fn number(count: usize) -> f64 {
+    f64::from(u32::try_from(count).expect("a benchmark's counts fit 32 bits"))
 }
 
 fn setting(name: &str, otherwise: usize) -> usize {

@@ -23,7 +23,7 @@ pub async fn inputs(store: &dyn ReadStore, timeline: &Timeline) -> Result<Vec<Ru
         inputs.push(RunInput { key: object.key, size: object.size, kind: RunKind::Segment });
     }
     for object in store.list_all(&layout::snapshots_folder(timeline)).await? {
-        if object.key.ends_with(".run") {
+        if object.key.strip_suffix(".run").is_some() {
             inputs.push(RunInput { key: object.key, size: object.size, kind: RunKind::Snapshot });
         }
     }

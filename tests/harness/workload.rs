@@ -2,7 +2,7 @@
 //!
 //! What enters is a [`Profile`]; what leaves are [`Change`]s without end, each as a change record and as the JSON that
 //! Lambda hands to a function. Keys are UUIDs, authors and words follow a Zipf law, replies are nested maps, times are
-//! ISO dates. Knows nothing of segments. The generator is its own (a SplitMix64), because that of a crate may give
+//! ISO dates. Knows nothing of segments. The generator is its own (a `SplitMix64`), because that of a crate may give
 //! other numbers in its next version.
 
 use std::error::Error;
@@ -340,7 +340,7 @@ fn word(number: u64) -> String {
         text.push_str(SYLLABLES.get(digit).copied().unwrap_or_default());
         rest /= base;
         if rest == 0 {
-            return if number % 3 == 0 { text + "s" } else { text };
+            return if number.is_multiple_of(3) { text + "s" } else { text };
         }
     }
 }
@@ -361,7 +361,7 @@ fn name(author: u64) -> String {
     format!("{}{}", word(40 + random.below(WORDS - 40)), author % 100)
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+/// `SplitMix64` (Steele, Lea, Flood 2014).
 #[derive(Debug)]
 struct Random(u64);
 

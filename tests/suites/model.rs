@@ -268,6 +268,9 @@ struct Simulation {
     last: (u64, u64),
 }
 
+/// A scan under way: when it begins, the keys it has still to read, and what it has read.
+type RunningScan = (usize, Vec<u8>, Vec<(u8, u8)>);
+
 /// Runs writes on a table that has `initial` items when the stream begins; scans begin at random moments and read an item
 /// between any two writes.
 fn simulate(initial: &BTreeMap<u8, u8>, writes: &[Write], scans: usize, seed: u64) -> Simulation {
@@ -283,7 +286,7 @@ fn simulate(initial: &BTreeMap<u8, u8>, writes: &[Write], scans: usize, seed: u6
         last: (0, 0),
     };
     // Each scan: the keys still to be read, in its own order, as a parallel scan has none.
-    let mut running: Vec<(usize, Vec<u8>, Vec<(u8, u8)>)> = (0..scans)
+    let mut running: Vec<RunningScan> = (0..scans)
         .map(|_| {
             let mut keys: Vec<u8> = (0..7).collect();
             keys.shuffle(&mut random);

@@ -200,7 +200,7 @@ proptest! {
         for size in &history.batches {
             let end = (at + size).min(records.len());
             if at == end { break; }
-            pieces = pieces.segment(Some((records[at].0, records[end - 1].0)), (at as u64 + 1, end as u64));
+            pieces = pieces.segment(Some((records[at].0, records[end - 1].0)), (u64::try_from(at).unwrap() + 1, u64::try_from(end).unwrap()));
             segments.insert(pieces.0.segments.last().unwrap().key.clone(), at..end);
             at = end;
         }

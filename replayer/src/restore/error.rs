@@ -156,8 +156,11 @@ impl Classify for RestoreError {
             | Self::Gone { .. }
             | Self::Differs { .. } => Kind::Conflict,
             Self::NotActive { .. } | Self::Unprocessed { .. } => Kind::Unavailable,
-            Self::Partition { .. } | Self::NoSuchKey { .. } | Self::Input { .. } | Self::NoRun { .. } => Kind::Invalid,
-            Self::RunFile { .. } => Kind::Invalid,
+            Self::Partition { .. }
+            | Self::NoSuchKey { .. }
+            | Self::Input { .. }
+            | Self::NoRun { .. }
+            | Self::RunFile { .. } => Kind::Invalid,
             Self::Service { source, .. } => source.kind(),
             Self::Interrupted { .. } => Kind::Interrupted,
             Self::Lost { .. } => Kind::Internal,
@@ -186,8 +189,12 @@ impl Classify for RestoreError {
             Self::RunFile { .. } => Some("choose another place with --run-file FILE".to_owned()),
             Self::NoRun { .. } => Some("the run was proven, or it was kept elsewhere: --run-file FILE".to_owned()),
             Self::Service { source, .. } => source.hint(),
-            Self::NotActive { .. } | Self::Unprocessed { .. } | Self::Interrupted { .. } => None,
-            Self::NoSuchKey { .. } | Self::Input { .. } | Self::Lost { .. } => None,
+            Self::NotActive { .. }
+            | Self::Unprocessed { .. }
+            | Self::Interrupted { .. }
+            | Self::NoSuchKey { .. }
+            | Self::Input { .. }
+            | Self::Lost { .. } => None,
         }
     }
 }

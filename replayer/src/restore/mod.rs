@@ -95,6 +95,7 @@ pub struct RestoreReport {
 /// # Errors
 /// When the target is there and not of this run, the service refuses, an object of the journal cannot be read, or the
 /// table that was written is not what the journal says.
+#[expect(clippy::too_many_arguments, reason = "each is a part of its own, and there is one caller a binary")]
 pub async fn restore(
     store: Arc<dyn ReadStore>,
     plan: &ReplayPlan,

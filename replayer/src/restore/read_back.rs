@@ -123,11 +123,11 @@ async fn scan<S: Send + 'static>(
 ) -> Result<Vec<S>> {
     let schema = plan.key.clone().ok_or_else(|| KeySchemaError::Unknown { table: table.to_string() })?;
     let total = i32::try_from(options.concurrency.clamp(1, 64)).unwrap_or(1);
-    let (counter, mut counted) = tokio::sync::mpsc::unbounded_channel::<u64>();
+    let (read, mut counted) = tokio::sync::mpsc::unbounded_channel::<u64>();
     let mut tasks: JoinSet<Result<S>> = JoinSet::new();
     for segment in 0..total {
         let (service, table, schema) = (Arc::clone(service), table.clone(), schema.clone());
-        let (interrupt, counter, add) = (interrupt.clone(), counter.clone(), add.clone());
+        let (interrupt, read, add) = (interrupt.clone(), read.clone(), add.clone());
         let pause = options.pause;
         let mut state = begin();
         tasks.spawn(async move {
@@ -142,7 +142,7 @@ async fn scan<S: Send + 'static>(
                     add(&mut state, key, hash);
                 }
                 // Nobody listens any more only when another segment has failed.
-                let _ = counter.send(u64::try_from(page.items.len()).unwrap_or(u64::MAX));
+                let _ = read.send(u64::try_from(page.items.len()).unwrap_or(u64::MAX));
                 match page.next {
                     Some(next) => start = Some(next),
                     None => return Ok(state),
@@ -150,7 +150,7 @@ async fn scan<S: Send + 'static>(
             }
         });
     }
-    drop(counter);
+    drop(read);
     let mut done = 0u64;
     while let Some(more) = counted.recv().await {
         done += more;

@@ -153,8 +153,8 @@ impl Chain {
         let within_sequences = |gap: &Gap| {
             let least = after.map_or(SequenceNumber::MIN, |end| end.sequence);
             match (gap.after_sequence, gap.before_sequence) {
-                (Some(first), Some(last)) => {
-                    least.cmp_value(&last).is_lt() && first.cmp_value(&before.sequence).is_lt()
+                (Some(gap_after), Some(gap_before)) => {
+                    least.cmp_value(&gap_before).is_lt() && gap_after.cmp_value(&before.sequence).is_lt()
                 }
                 _ => false,
             }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, StreamSpecification,
     StreamViewType,
@@ -121,7 +122,11 @@ impl Peer {
         loop {
             match self.tables.describe_table().table_name(table).send().await {
                 Ok(_) => pause().await,
-                Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => return,
+                Err(error)
+                    if error.as_service_error().is_some_and(DescribeTableError::is_resource_not_found_exception) =>
+                {
+                    return;
+                }
                 Err(error) => panic!("{table}: {error:?}"),
             }
         }
