@@ -18,7 +18,8 @@ use super::cut::{CutArgs, MergeArgs, say_plan};
 use crate::cut::CutRequest;
 use crate::plan::{ReplayPlan, ReplayRequest, plan};
 use crate::restore::{
-    DynamoDb, RestoreOptions, RestoreReport, RunFile, Step, TargetPlan, default_folder, new_run_id, plan_target, restore,
+    DynamoDb, RestoreOptions, RestoreReport, RunFile, Step, TargetPlan, default_folder, new_run_id, plan_target,
+    restore,
 };
 
 /// Make a new table with a table's state at a cut, and prove that it is the same
@@ -40,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", required_unless_present = "resume")]
     pub table: Option<TableName>,
     /// The new table's name
-    #[arg(long = "as", value_name = "NAME", required_unless_present = "resume")]
+    #[arg(long = "as", visible_alias = "to", value_name = "NAME", required_unless_present = "resume")]
     pub target: Option<TableName>,
     /// When.
     #[command(flatten)]

@@ -94,7 +94,10 @@ fn note(unset: &mut Vec<Unset>, setting: &str, result: Result<(), ServiceError>,
 }
 
 /// Tries a few times: one setting at a time may be changed, and the table may still be busy with the one before.
-async fn again<F: Future<Output = Result<(), ServiceError>>>(mut call: impl FnMut() -> F) -> Result<(), ServiceError> {
+async fn again<F: Future<Output = Result<(), ServiceError>>>(
+    pause: Duration,
+    mut call: impl FnMut() -> F,
+) -> Result<(), ServiceError> {
     let mut attempt = 1;
     loop {
         match call().await {

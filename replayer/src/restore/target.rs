@@ -141,7 +141,11 @@ pub(super) async fn prepare(
     wait_until_active(service, run, pause, interrupt).await
 }
 
-async fn describe(service: &dyn TableService, table: &TableName, pause: Duration) -> Result<Option<TargetTable>, ServiceError> {
+async fn describe(
+    service: &dyn TableService,
+    table: &TableName,
+    pause: Duration,
+) -> Result<Option<TargetTable>, ServiceError> {
     let mut attempt = 1;
     loop {
         match service.describe(table).await {

@@ -212,7 +212,12 @@ impl Writer<'_> {
 }
 
 /// Puts a batch until all of it is in.
-async fn put_all(service: &dyn TableService, table: &TableName, pause: Duration, mut items: Vec<SdkItem>) -> Result<(), RestoreError> {
+async fn put_all(
+    service: &dyn TableService,
+    table: &TableName,
+    pause: Duration,
+    mut items: Vec<SdkItem>,
+) -> Result<(), RestoreError> {
     let mut attempt = 0;
     loop {
         let before = items.len();
@@ -298,9 +303,8 @@ mod tests {
     fn the_write_rate_is_kept_and_idle_time_is_not_saved_up() {
         let rate = Rate::new(Some(100));
         let start = Instant::now() + Duration::from_secs(1);
-        let after = |asked: u64, units| {
-            (rate.begin(start + Duration::from_millis(asked), units).unwrap() - start).as_millis()
-        };
+        let after =
+            |asked: u64, units| (rate.begin(start + Duration::from_millis(asked), units).unwrap() - start).as_millis();
         assert_eq!((after(0, 25), after(0, 25), after(0, 50)), (0, 250, 500));
         assert_eq!((after(5000, 100), after(5000, 1)), (5000, 6000));
         assert_eq!(Rate::new(None).begin(start, 1), None);
