@@ -69,6 +69,13 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         self.inner.hint()
     }
+
+    /// The layer's own error, where it is an `E`.
+    #[must_use]
+    pub fn downcast_ref<E: Classify>(&self) -> Option<&E> {
+        let error: &(dyn std::error::Error + 'static) = &*self.inner;
+        error.downcast_ref()
+    }
 }
 
 impl<E: Classify> From<E> for Error {

@@ -187,20 +187,20 @@ pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<Timel
     Ok(objects)
 }
 
-/// A listing, sorted into what its keys say.
-#[derive(Debug, Clone)]
+/// A listing, sorted into what its keys say; no document is read yet.
+#[derive(Debug)]
 pub struct Sorted {
-    /// What needs no document to be read.
+    /// What the keys alone tell.
     pub objects: TimelineObjects,
-    /// Keys of the stated gaps' documents.
+    /// Keys of the gaps' documents.
     pub gaps: Vec<String>,
     /// Keys of the checkpoints.
     pub checkpoints: Vec<String>,
-    /// Name of each completed snapshot, and the key of its document.
+    /// Name of each complete snapshot, and the key of its document.
     pub snapshots: Vec<(String, String)>,
 }
 
-/// Sorts a listing of one timeline's folder; reads nothing.
+/// Sorts a listing of one timeline's folder.
 #[must_use]
 pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
     let folder = layout::timeline_folder(&timeline);
@@ -215,11 +215,11 @@ pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
         let path: Vec<&str> = key.strip_prefix(&folder).unwrap_or(&key).split('/').collect();
         match path.as_slice() {
             ["table.json" | "start.json" | "end.json"] => {}
-            ["gaps", name] if name.ends_with(".json") => sorted.gaps.push(key),
-            ["checkpoints", name] if name.ends_with(".json") => sorted.checkpoints.push(key),
+            ["gaps", name] if name.strip_suffix(".json").is_some() => sorted.gaps.push(key),
+            ["checkpoints", name] if name.strip_suffix(".json").is_some() => sorted.checkpoints.push(key),
             ["quarantine", _] => sorted.objects.quarantined += 1,
             ["snapshots", name, "snapshot.json"] => sorted.snapshots.push(((*name).to_owned(), key)),
-            ["snapshots", name, part] if part.ends_with(".run") => parts.push(((*name).to_owned(), key)),
+            ["snapshots", name, part] if part.strip_suffix(".run").is_some() => parts.push(((*name).to_owned(), key)),
             ["segments", ..] => match SegmentName::parse(&key) {
                 Some(name) => sorted.objects.segments.push(ListedSegment { key, size, name }),
                 None => sorted.objects.foreign.push(key),

@@ -76,8 +76,7 @@ fn without_service(program: Program) -> Program {
 #[track_caller]
 fn assert_refused(finished: Finished, kind: Kind, says: &[&str]) {
     let finished = finished.failure(i32::from(kind.exit_code()));
-    let Finished { stdout, stderr, .. } = finished;
-    assert!(stdout.is_empty(), "a refusal prints no result: {stdout}");
+    let stderr = finished.stderr;
     assert!(!stderr.contains("panicked"), "{stderr}");
     let title = if kind == Kind::Interrupted { "stopped: " } else { "error: " };
     let lines = |title: &str| stderr.lines().filter(|line| line.starts_with(title)).count();

@@ -9,6 +9,7 @@ mod notes;
 mod replay;
 mod story;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +100,8 @@ async fn tell(stack: &Stack, program: PathBuf, folder: &Path) -> Result<String> 
         .await?;
     let mut shown: Vec<_> = app.wrote().iter().collect();
     shown.sort_by_key(|(_, note)| std::cmp::Reverse(note.replies.len()));
-    for (_, note) in shown.iter().take(3) {
+    let mut begins = BTreeSet::new();
+    for (_, note) in shown.iter().filter(|(_, note)| begins.insert(note.content.get(..24))).take(3) {
         story.note(note).await?;
     }
     let remembered = shown.first().map(|(id, _)| (*id).clone()).unwrap_or_default();

@@ -85,3 +85,6 @@ Ctrl-C stops; data and journal are kept
 "
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! `journal follow`: follows the streams of live tables.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::source::stream_sdk::SdkStreams;
 Stopped with Ctrl-C or SIGTERM it finishes the batch in hand and exits with 0; the same command goes on after the last
 durable record, and so it does after a crash. A stream keeps its records for 24 hours: what was not read by then is a
 gap, which is stated in the journal. Two followers of one table do no harm.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Args {
     /// A table to follow; may be given more than once
     #[arg(long = "table", required = true, value_name = "TABLE")]
@@ -147,7 +149,7 @@ fn summary(report: &FollowReport, stopped: bool) -> String {
     for (table, report, failure) in &report.tables {
         text.push_str(&line(table, report));
         if let Some(failure) = failure {
-            text.push_str(&format!("{table}: failed: {failure}\n"));
+            let _ = writeln!(text, "{table}: failed: {failure}");
         }
     }
     if stopped {
@@ -164,7 +166,7 @@ fn line(table: &TableName, report: &TableReport) -> String {
     );
     let mut also = |count: u64, what: &str| {
         if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
+            let _ = write!(text, ", {count} {what}");
         }
     };
     also(appended.quarantined, "quarantined");
@@ -198,8 +200,8 @@ mod tests {
     fn times_are_read_with_their_unit() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
         for bad in ["", "s", "0s", "-1s", "5 s", "25h", "5d", "99999999999999999999s"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

@@ -37,9 +37,9 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<(
         }
     };
     if args.json {
-        output::json(&report)?
+        output::json(&report)?;
     } else {
-        output::print(&text(&report))?
+        output::print(&text(&report))?;
     }
     Ok(())
 }

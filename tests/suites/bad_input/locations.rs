@@ -19,7 +19,7 @@ fn commands() -> Vec<Program> {
     let replay = [
         vec!["export", "--table", "notes", "--at", "latest"],
         vec!["show", "--table", "notes", "--at", "latest", "--key", "a"],
-        vec!["restore", "--table", "notes", "--at", "latest", "--to", "notes-restored"],
+        vec!["restore", "--table", "notes", "--at", "latest", "--as", "notes-restored"],
         vec!["verify"],
     ];
     let journal = journal.into_iter().map(|arguments| self::journal().args(arguments));

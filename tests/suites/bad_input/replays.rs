@@ -7,7 +7,9 @@ use journal_tests::processes::{Finished, Program, replay};
 use super::{TABLE, assert_refused, content, filled_journal};
 
 fn export(url: &str, arguments: &[&str]) -> Finished {
-    replay().args(["export", "--journal", url, "--table", TABLE]).args(arguments).run()
+    let finished = replay().args(["export", "--journal", url, "--table", TABLE]).args(arguments).run();
+    assert!(finished.stdout.is_empty(), "a refusal prints no result: {}", finished.stdout);
+    finished
 }
 
 #[test]
@@ -53,7 +55,7 @@ fn a_table_that_the_journal_does_not_have() {
         let [command, flag] = command;
         let mut program = replay().args([command, "--journal", &url, "--table", "no-such-table", flag, "latest"]);
         if command == "restore" {
-            program = program.args(["--to", "notes-restored"]);
+            program = program.args(["--as", "notes-restored"]);
         }
         let finished = super::without_service(program).run();
         assert_refused(finished, Kind::Invalid, &["no-such-table", TABLE]);
@@ -109,11 +111,12 @@ async fn a_target_table_that_exists() {
     let data = tempfile::tempdir().unwrap();
     let service = EmbeddedDynamoDb::start(data.path(), None).await.unwrap();
     let client = dynamodb_client(service.endpoint());
-    let (_folder, url) = filled_journal();
+    let (folder, url) = filled_journal();
+    let run_file = folder.path().join("run.json");
     let restore = || {
-        replay()
-            .args(["restore", "--journal", &url, "--table", TABLE, "--at", "1492035263", "--to", "taken"])
-            .envs(environment(service.endpoint()))
+        let restore = replay().args(["restore", "--journal", &url, "--table", TABLE, "--at", "1492035263"]);
+        let restore = restore.args(["--as", "taken", "--run-file"]).arg(&run_file);
+        restore.envs(environment(service.endpoint()))
     };
     let run = |program: Program| async { tokio::task::spawn_blocking(move || program.run()).await.unwrap() };
     let _ = run(restore()).await.success();
@@ -122,7 +125,7 @@ async fn a_target_table_that_exists() {
     // Somebody changed it since: it is theirs now.
     let key = aws_sdk_dynamodb::types::AttributeValue::S("mine".to_owned());
     client.put_item().table_name("taken").item("path", key).send().await.unwrap();
-    assert_refused(run(restore()).await, Kind::Conflict, &["taken", "--"]);
+    assert_refused(run(restore()).await, Kind::Conflict, &["taken", "--as"]);
     assert_eq!(count().await, 105, "a target that exists is not touched");
 }
 

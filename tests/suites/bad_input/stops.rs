@@ -1,12 +1,13 @@
 //! Ctrl-C in long commands: the step is finished or rolled back, and how to go on is told.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use journal::Kind;
 use journal::embedded::{EmbeddedDynamoDb, dynamodb_client, environment};
+use journal_tests::faulty_proxy::{FaultyProxy, Seen};
 use journal_tests::processes::{Finished, Running, journal, replay};
 
 use super::{TABLE, assert_refused, content, filled_journal, new_journal};
@@ -65,34 +66,47 @@ fn ingest_stores_what_it_has_read_and_goes_on_with_the_same_files() {
     assert_eq!(export.stdout.lines().count(), 237);
 }
 
-/// Replaces a segment by a pipe that nobody writes: whoever reads it waits.
-fn block_reading(folder: &Path) {
+/// Replaces a segment by a pipe that nobody writes to: whoever reads it waits.
+fn block_reading(folder: &Path) -> PathBuf {
     let segment = content(folder).into_keys().find(|path| path.extension().is_some_and(|e| e == "seg")).unwrap();
     std::fs::remove_file(&segment).unwrap();
     make_fifo(&segment);
+    segment
+}
+
+/// Waits until somebody reads a pipe. The pipe has no end as long as the answer is kept.
+fn wait_for_reader(fifo: PathBuf) -> std::fs::File {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    // Opening waits for the other side.
+    std::thread::spawn(move || sender.send(std::fs::File::options().write(true).open(fifo)));
+    receiver.recv_timeout(PATIENCE).expect("a reader").unwrap()
 }
 
 #[test]
 fn export_leaves_no_file_behind() {
     let (folder, url) = filled_journal();
-    block_reading(folder.path());
+    let fifo = block_reading(folder.path());
     let file = folder.path().join("export.json");
-    let running =
-        replay().args(["export", "--journal", &url, "--table", TABLE, "--at", "latest", "--output"]).arg(&file).start();
-    let _ = running.wait_for_error("objects");
+    let export = replay().args(["export", "--journal", &url, "--table", TABLE, "--at", "latest", "--output"]);
+    let running = export.arg(&file).start();
+    let pipe = wait_for_reader(fifo);
     assert_refused(interrupt(running), Kind::Interrupted, &["again"]);
+    drop(pipe);
     assert!(!file.exists());
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["journal"], "nothing half-written is left");
 }
 
 #[test]
-fn verify_stops() {
+fn show_and_verify_stop_while_they_read() {
     let (folder, url) = filled_journal();
-    block_reading(folder.path());
-    let running = replay().args(["verify", "--verbose", "--journal", &url]).start();
-    std::thread::sleep(Duration::from_millis(1));
-    let finished = interrupt(running);
-    // Before the program listens, the signal itself ends it.
-    assert!(matches!(finished.code(), Some(130) | None), "{}", finished.stderr);
+    let fifo = block_reading(folder.path());
+    for arguments in [vec!["show", "--table", TABLE, "--at", "latest", "--key", "README.md"], vec!["verify"]] {
+        let running = replay().args(arguments).args(["--journal", &url]).start();
+        let pipe = wait_for_reader(fifo.clone());
+        assert_refused(interrupt(running), Kind::Interrupted, &[]);
+        drop(pipe);
+    }
 }
 
 async fn notes_service(items: u32) -> (tempfile::TempDir, EmbeddedDynamoDb, aws_sdk_dynamodb::Client) {
@@ -125,21 +139,24 @@ async fn notes_service(items: u32) -> (tempfile::TempDir, EmbeddedDynamoDb, aws_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_baseline_does_not_count_and_can_be_taken_again() {
     let (_data, service, _client) = notes_service(1000).await;
+    let proxy = FaultyProxy::start(service.port());
     let (folder, url) = new_journal();
+    let endpoint = proxy.endpoint();
     let baseline = |arguments: &[&str]| {
-        journal()
-            .args(["baseline", "--journal", &url, "--table", "notes"])
-            .args(arguments)
-            .envs(environment(service.endpoint()))
+        let command = journal().args(["baseline", "--journal", &url, "--table", "notes"]);
+        command.args(arguments).envs(environment(&endpoint))
     };
     // About 1,250 read units, one a second: it would take 20 minutes.
     let slow = baseline(&["--read-units", "1"]);
     let finished = tokio::task::spawn_blocking(move || {
         let running = slow.start();
-        let _ = running.wait_for_error("reading notes");
-        interrupt(running)
+        let scans = |seen: &Seen| seen.header("x-amz-target").is_some_and(|target| target.ends_with(".Scan"));
+        until("a scan", || proxy.take_seen("POST").iter().any(scans));
+        let finished = interrupt(running);
+        (finished, proxy)
     });
-    assert_refused(finished.await.unwrap(), Kind::Interrupted, &["notes", "does not count", "again"]);
+    let (finished, _proxy) = finished.await.unwrap();
+    assert_refused(finished, Kind::Interrupted, &["notes", "does not count", "again"]);
     let complete = || content(folder.path()).into_keys().filter(|path| path.ends_with("snapshot.json")).count();
     assert_eq!(complete(), 0);
     let again = baseline(&["--json"]);
@@ -176,19 +193,20 @@ async fn a_stopped_follower_has_stored_what_it_read_and_goes_on_after_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_restore_goes_on_where_it_was() {
     let (_data, service, client) = notes_service(4000).await;
-    let (_folder, url) = new_journal();
+    let (folder, url) = new_journal();
+    let run_file = folder.path().join("run.json");
     let follow = journal()
         .args(["follow", "--once", "--journal", &url, "--table", "notes"])
         .envs(environment(service.endpoint()));
     let _ = tokio::task::spawn_blocking(move || follow.run()).await.unwrap().success();
-    let restore = || {
-        replay()
-            .args(["restore", "--journal", &url, "--table", "notes", "--at", "latest", "--to", "notes-restored"])
-            .envs(environment(service.endpoint()))
+    let restore = |arguments: &[&str]| {
+        let restore = replay().args(["restore", "--run-file"]).arg(&run_file).args(arguments);
+        restore.envs(environment(service.endpoint()))
     };
     // It is stopped when it has written some items.
     let running = tokio::task::spawn_blocking({
-        let program = restore();
+        let arguments = ["--table", "notes", "--at", "latest", "--as", "notes-restored"];
+        let program = restore(&[["--journal", &url].as_slice(), &arguments].concat());
         move || program.start()
     });
     let running = running.await.unwrap();
@@ -203,11 +221,10 @@ async fn a_stopped_restore_goes_on_where_it_was() {
     };
     tokio::time::timeout(PATIENCE, waiting).await.unwrap();
     let finished = tokio::task::spawn_blocking(move || interrupt(running)).await.unwrap();
-    assert_eq!(finished.code(), Some(130), "{}", finished.stderr);
-    for text in ["stopped: ", "notes-restored", "hint: ", "again"] {
-        assert!(finished.stderr.contains(text), "{text:?} is not said: {}", finished.stderr);
-    }
-    let again = restore();
+    let (_, resume) = finished.stderr.split_once("--resume ").expect("how to continue is told");
+    let run = resume.split_whitespace().next().unwrap().to_owned();
+    assert_refused(finished, Kind::Interrupted, &["notes-restored", "replay restore --resume"]);
+    let again = restore(&["--resume", &run]);
     let _ = tokio::task::spawn_blocking(move || again.run()).await.unwrap().success();
     let mut pages = client.scan().table_name("notes-restored").into_paginator().send();
     let mut count = 0;

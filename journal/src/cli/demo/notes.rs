@@ -52,6 +52,7 @@ pub(super) fn history(seed: u64, writes: usize) -> Vec<Write> {
     let mut random = Seeded(seed);
     let mut history = Vec::with_capacity(writes);
     let mut standing: Vec<Standing> = Vec::new();
+    let mut openings = OPENINGS.to_vec();
     // Sunday evening, 29 March 2020, when half the world stayed at home.
     let mut second = 1_585_505_040;
     while history.len() < writes {
@@ -75,7 +76,10 @@ pub(super) fn history(seed: u64, writes: usize) -> Vec<Write> {
             }
             Some(_) if dice >= 97 => Write::TakeBack { id: standing.swap_remove(at).id },
             _ => {
-                let (opening, fitting) = random.choose(&OPENINGS).unwrap_or_default();
+                if openings.is_empty() {
+                    openings = OPENINGS.to_vec();
+                }
+                let (opening, fitting) = openings.swap_remove(random.index(openings.len()));
                 let content = format!("{opening} {}", random.pick(&CLOSINGS));
                 let note = written(&mut random, second, content.clone());
                 let id = format!("{:08x}-{:04x}", random.next() >> 32, random.next() >> 48);

@@ -15,15 +15,16 @@ use aws_sdk_dynamodb::types::{StreamSpecification, StreamViewType, TableDescript
 use tokio::task::JoinHandle;
 
 use super::stack::{Listener, Notice};
-use crate::documents::{self, EndDocument, StartDocument};
+use crate::documents::{self, EndDocument, SnapshotDocument, StartDocument};
 use crate::embedded::{self, EmbeddedError, Endpoints, TableWatch, dynamodb_client};
 use crate::error::Result;
+use crate::interrupt::Interrupt;
 use crate::layout;
 use crate::model::{StreamArn, TableName, Timeline, TimelineLabel};
 use crate::source::follow::{Edges, FollowError, FollowOptions, Stop, StoreAppend, SystemClock, follow};
 use crate::source::stream_sdk::SdkStreams;
 use crate::store::WriteStore;
-use crate::table::TableError;
+use crate::table::{BaselineOptions, TableError, baseline};
 
 /// How often tables are listed.
 const LIST_EVERY: Duration = Duration::from_secs(1);
@@ -45,6 +46,10 @@ pub(super) struct Followers {
     leave_streams_alone: bool,
     listener: Listener,
     running: tokio::sync::Mutex<BTreeMap<TableName, JoinHandle<()>>>,
+    /// Tables whose timeline began or was taken up, and of which nobody has looked yet whether they need a baseline.
+    unchecked: Mutex<BTreeSet<TableName>>,
+    /// Made when the stack stops: a baseline ends then, and is taken at the next start.
+    interrupt: Interrupt,
     /// What was told of a table, by its id, and need not be again.
     told: Mutex<BTreeSet<(String, Notice)>>,
 }
@@ -59,7 +64,6 @@ impl Followers {
     pub(super) fn new(
         endpoints: &Endpoints,
         store: Arc<dyn WriteStore>,
-        stop: Stop,
         leave_streams_alone: bool,
         listener: Listener,
     ) -> Self {
@@ -74,10 +78,12 @@ impl Followers {
         Self {
             tables,
             edges,
-            stop,
+            stop: Stop::new(),
             leave_streams_alone,
             listener,
             running: tokio::sync::Mutex::default(),
+            unchecked: Mutex::default(),
+            interrupt: Interrupt::manual(),
             told: Mutex::default(),
         }
     }
@@ -93,18 +99,60 @@ impl Followers {
         Ok(())
     }
 
-    /// Takes up tables that appear, until the stop.
+    /// Takes up tables that appear, and gives a baseline to those that need one, until the stop.
     pub(super) async fn poll(self: Arc<Self>) {
         loop {
+            if let Err(error) = self.take_up_new().await {
+                self.tell(Notice::Failed { what: "looking for tables".to_owned(), reason: error.to_string() });
+            }
+            let unchecked = std::mem::take(&mut *self.unchecked.lock().unwrap_or_else(PoisonError::into_inner));
+            for table in unchecked {
+                if let Err(error) = self.complete(&table).await
+                    && !self.stop.requested()
+                {
+                    let what = format!("reading table {table} into a baseline");
+                    self.tell(Notice::Failed { what, reason: error.to_string() });
+                    self.check_later(&table);
+                }
+            }
             tokio::select! {
                 biased;
                 () = self.stop.wait() => return,
                 () = tokio::time::sleep(LIST_EVERY) => {}
             }
-            if let Err(error) = self.take_up_new().await {
-                self.tell(Notice::Failed { what: "looking for tables".to_owned(), reason: error.to_string() });
+        }
+    }
+
+    fn check_later(&self, table: &TableName) {
+        self.unchecked.lock().unwrap_or_else(PoisonError::into_inner).insert(table.clone());
+    }
+
+    /// Takes a baseline of a table that is older than its stream and has none in the stream's timeline.
+    async fn complete(&self, table: &TableName) -> Result<()> {
+        let store = &self.edges.store;
+        let stream = self.describe(table).await?.and_then(|table| table.latest_stream_arn);
+        let Some(stream) = stream.map(|stream| StreamArn::parse(&stream)).transpose()? else { return Ok(()) };
+        let start: Option<StartDocument> =
+            documents::read(store.as_ref(), &layout::start_document(stream.timeline())).await?;
+        if start.is_none_or(|start| start.whole) {
+            return Ok(());
+        }
+        for name in store.list_folders(&layout::snapshots_folder(stream.timeline())).await? {
+            let key = layout::snapshot_document(stream.timeline(), &name);
+            if documents::read::<SnapshotDocument>(store.as_ref(), &key).await?.is_some() {
+                return Ok(());
             }
         }
+        let options = BaselineOptions::default();
+        let report = baseline(&self.tables, Arc::clone(store), table, &options, &self.interrupt, |_| {}).await?;
+        self.tell(Notice::Baseline { table: table.clone(), items: report.snapshot.items });
+        Ok(())
+    }
+
+    /// Ends what is not bound to end by itself.
+    pub(super) fn interrupt(&self) {
+        self.stop.request();
+        self.interrupt.trigger();
     }
 
     async fn take_up_new(self: &Arc<Self>) -> Result<()> {
@@ -126,10 +174,13 @@ impl Followers {
         let tables = self.unfinished().await?;
         let options = FollowOptions { once: true, ..options() };
         let report = follow(self.edges.clone(), tables, options, Stop::new()).await;
-        match report.tables.into_iter().find_map(|(_, _, failure)| failure) {
-            Some(failure) => Err(failure),
-            None => Ok(()),
-        }
+        // A table whose stream is switched off or of another kind by now has nothing more to follow. What it had is drained
+        // all the same, and a failure of that comes first.
+        let failure = report.tables.into_iter().filter_map(|(_, _, failure)| failure).find(|failure| {
+            let problem = failure.downcast_ref();
+            !matches!(problem, Some(FollowError::NoStream { .. } | FollowError::ViewType { .. }))
+        });
+        failure.map_or(Ok(()), Err)
     }
 
     /// Sees to it that the table is followed, if it can be, and that its timeline has begun.
@@ -174,6 +225,7 @@ impl Followers {
                 self.run(table).await;
                 if documents::read::<StartDocument>(self.edges.store.as_ref(), &key).await?.is_some() {
                     self.tell_once(id, Notice::Following(table.clone()));
+                    self.check_later(table);
                     return Ok(());
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -295,6 +347,8 @@ fn options() -> FollowOptions {
         batch_age: POLL,
         checkpoint_age: Duration::from_secs(1),
         relist: Duration::from_secs(1),
+        // The embedded service is never behind with its descriptions.
+        end_grace: Duration::ZERO,
         ..FollowOptions::default()
     }
 }

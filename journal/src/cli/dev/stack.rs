@@ -14,7 +14,6 @@ use crate::documents;
 use crate::embedded::EmbeddedDynamoDb;
 use crate::error::Result;
 use crate::model::TableName;
-use crate::source::follow::Stop;
 use crate::store::{self, WriteStore};
 
 /// The journal's folder in the stack's folder.
@@ -34,6 +33,13 @@ pub(crate) enum Notice {
         /// Why, and what to do.
         reason: String,
     },
+    /// A table was older than its stream, so it was read into a baseline.
+    Baseline {
+        /// The table.
+        table: TableName,
+        /// Items read.
+        items: u64,
+    },
     /// A follower failed and is started again.
     Failed {
         /// What failed.
@@ -51,6 +57,9 @@ impl fmt::Display for Notice {
                 write!(f, "table {table}: had no stream; switched it on with NEW_AND_OLD_IMAGES")
             }
             Self::NotFollowed { table, reason } => write!(f, "table {table} is not journalled: {reason}"),
+            Self::Baseline { table, items } => {
+                write!(f, "table {table}: is older than its stream; read {items} items into a baseline")
+            }
             Self::Failed { what, reason } => write!(f, "{what} failed, trying again: {reason}"),
         }
     }
@@ -77,7 +86,6 @@ pub(crate) struct StackOptions {
 pub(crate) struct Stack {
     embedded: EmbeddedDynamoDb,
     followers: Arc<Followers>,
-    stop: Stop,
     poller: JoinHandle<()>,
     store: Arc<dyn WriteStore>,
     location: String,
@@ -90,13 +98,12 @@ impl Stack {
         store::init(&location).await?;
         let store = store::open_write(&location).await?;
         documents::check_journal(&*store).await?;
-        let stop = Stop::new();
         let (send, made) = std::sync::mpsc::channel();
         let embedded = EmbeddedDynamoDb::start_watched(&options.folder, options.port, {
-            let (store, stop) = (Arc::clone(&store), stop.clone());
+            let store = Arc::clone(&store);
             let (leave_alone, listener) = (options.leave_streams_alone, Arc::clone(&options.listener));
             move |endpoints| {
-                let followers = Arc::new(Followers::new(endpoints, store, stop, leave_alone, listener));
+                let followers = Arc::new(Followers::new(endpoints, store, leave_alone, listener));
                 // The receiver waits below.
                 let _ = send.send(Arc::clone(&followers));
                 Arc::new(followers)
@@ -108,7 +115,7 @@ impl Stack {
         })?;
         followers.take_up_all().await?;
         let poller = tokio::spawn(Arc::clone(&followers).poll());
-        Ok(Self { embedded, followers, stop, poller, store, location })
+        Ok(Self { embedded, followers, poller, store, location })
     }
 
     /// The endpoint's URL.
@@ -129,7 +136,7 @@ impl Stack {
     /// Refuses further requests, brings the journal to the end of every stream, and stops.
     pub(crate) async fn stop(self) -> Result<()> {
         self.embedded.close_to_clients().await;
-        self.stop.request();
+        self.followers.interrupt();
         // It ends by the stop; had it panicked, there would be nothing to poll any more.
         let _ = self.poller.await;
         let drained = self.followers.drain().await;

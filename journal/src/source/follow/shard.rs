@@ -175,7 +175,12 @@ impl ShardReader {
         let iterator = match self.iterator.take() {
             Some(iterator) => iterator,
             None => match self.renew().await {
-                Some(Ok(iterator)) => iterator,
+                Some(Ok(iterator)) => {
+                    // It begins right behind the last record, however far into an empty stretch the one before it had come.
+                    self.empties.clear();
+                    self.empty_reads = 0;
+                    iterator
+                }
                 Some(Err(error)) => return self.failed(error, None).await,
                 None => return Ok(Step::End(ShardEnd::Stopped)),
             },

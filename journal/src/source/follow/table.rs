@@ -93,10 +93,14 @@ impl TableFollower {
     }
 
     async fn run(&mut self) -> Result<(), Halt> {
-        self.take_up_known().await?;
+        let known = self.known_timelines().await?;
+        self.known = known.iter().any(|known| known.started);
         let mut first = true;
         loop {
             let sight = self.look(first).await?;
+            if first {
+                self.take_up(&known, sight.as_ref());
+            }
             self.consider(sight.as_ref()).await?;
             if first
                 && !self.known
@@ -144,21 +148,25 @@ impl TableFollower {
         self.running.is_empty() && (options.once || options.until_ended && !has_stream && !self.followed.is_empty())
     }
 
-    /// Timelines that the journal knows and that have not ended.
-    async fn take_up_known(&mut self) -> Result<(), Halt> {
+    async fn known_timelines(&self) -> Result<Vec<KnownTimeline>, Halt> {
         let what = format!("looking for timelines of table {}", self.table);
-        let (store, table) = (Arc::clone(&self.context.store), self.table.clone());
-        let known = self.context.retry(&self.stop, &what, || known::timelines(store.as_ref(), &table)).await?;
-        self.known = known.iter().any(|known| known.started);
-        for KnownTimeline { timeline, document, started, ended } in known {
-            if ended || !started {
+        let store = self.context.store.as_ref();
+        self.context.retry(&self.stop, &what, || known::timelines(store, &self.table)).await
+    }
+
+    /// Takes up the timelines that the journal knows and that have not ended.
+    fn take_up(&mut self, known: &[KnownTimeline], sight: Option<&TableSight>) {
+        let described = known.iter().find_map(|known| known.document.as_ref()).map(|document| &document.stream_arn);
+        let other = described.or_else(|| Some(&sight?.stream.as_ref()?.arn));
+        for known in known.iter().filter(|known| known.started && !known.ended) {
+            let timeline = &known.timeline;
+            let Some(stream) = known.stream(other) else {
+                warn!(%timeline, "a timeline without an end cannot be taken up: its stream's ARN is not known");
                 continue;
-            }
+            };
             info!(%timeline, "the journal knows the timeline and not its end: it is taken up");
-            let stream = document.stream_arn.clone();
-            self.begin(stream, Some(document));
+            self.begin(stream, known.document.clone());
         }
-        Ok(())
     }
 
     async fn look(&self, first: bool) -> Result<Option<TableSight>, Halt> {

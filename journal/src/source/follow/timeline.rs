@@ -69,6 +69,8 @@ pub(super) struct TimelineFollower {
     /// When the last complete listing began.
     listed_at: Option<Duration>,
     next_listing: Duration,
+    /// When the stream was first listed as disabled.
+    disabled_since: Option<Duration>,
     /// Listings in a row that did not find the stream, and since when.
     missed: u32,
     missing_since: Option<Duration>,
@@ -95,6 +97,7 @@ impl TimelineFollower {
             status: None,
             listed_at: None,
             next_listing: Duration::ZERO,
+            disabled_since: None,
             missed: 0,
             missing_since: None,
             gone: false,
@@ -200,7 +203,7 @@ impl TimelineFollower {
         if self.gone {
             return Ok(());
         }
-        if missing >= self.context().options.gone_grace && end::is_gone(&self.line, &self.stop).await? {
+        if missing >= self.context().options.end_grace && end::is_gone(&self.line, &self.stop).await? {
             warn!(timeline = %self.line.timeline(), "the stream is no longer there");
             self.gone = true;
             for fate in self.fates.values() {
@@ -223,6 +226,9 @@ impl TimelineFollower {
             info!(timeline = %self.line.timeline(), status = ?listing.status, shards = listing.shards.len(), "stream status");
         }
         self.status = Some(listing.status);
+        if listing.status == StreamStatus::Disabled {
+            self.disabled_since = self.disabled_since.or(self.listed_at);
+        }
         self.tree.unlist_all();
         let mut new = Vec::new();
         for shard in &listing.shards {
@@ -492,15 +498,20 @@ impl TimelineFollower {
             self.end_gone().await?;
             return Ok(Some(TimelineEnd::Ended));
         }
-        if self.status == Some(StreamStatus::Disabled) && self.tree.is_finished() {
+        if self.tree.is_finished()
+            && let Some(since) = self.disabled_since
+        {
+            if self.listed_at.is_none_or(|at| at.saturating_sub(since) < self.context().options.end_grace) {
+                self.list_soon();
+                return Ok(None);
+            }
             end::write(&self.line, &self.stop, self.document.as_ref(), self.checkpoints.values()).await?;
             return Ok(Some(TimelineEnd::Ended));
         }
         let settled = self.tree.nodes().all(|(_, node)| match node.phase {
-            Phase::Resting | Phase::Finished => true,
+            // One that waits waits for a parent that rests.
+            Phase::Resting | Phase::Finished | Phase::Waiting => true,
             Phase::Closed(since) => self.listed_at.is_some_and(|listed_at| listed_at >= since),
-            // It waits for a parent that rests.
-            Phase::Waiting => true,
             Phase::Reading | Phase::Gone(_) => false,
         });
         let all_started = self.tree.startable().is_empty();

@@ -93,7 +93,7 @@ pub(in super::super) fn options(seed: u64) -> FollowOptions {
         relist: Duration::from_secs(3),
         describe_age: Duration::from_secs(20),
         retention: Duration::from_millis(RETENTION - 5_000),
-        gone_grace: Duration::from_secs(3),
+        end_grace: Duration::from_secs(3),
         child_grace: Duration::from_secs(20),
         memory_pages: 3,
         seed,
@@ -324,7 +324,10 @@ impl Run {
             } else {
                 assert!(end.is_none());
             }
-            self.verify_checkpoints(stream);
+            // A slower follower may put back the checkpoint of a timeline that another one has ended: its end stands.
+            if stream.disabled.is_none() || self.profile.followers == 1 {
+                self.verify_checkpoints(stream);
+            }
         }
         seen
     }
