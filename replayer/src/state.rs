@@ -4,6 +4,7 @@
 //! nothing of formats or targets.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use journal::error::{Classify, Kind, Result};
 use journal::interrupt::Interrupt;
@@ -16,6 +17,9 @@ use crate::filter::Filter;
 use crate::key_schema::{KeySchema, KeySelection};
 use crate::merge::{self, ItemRef, MergeOptions, MergeReport};
 use crate::plan::ReplayPlan;
+
+/// How long a visit has to end by itself.
+const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// Why a visit ended early.
 #[derive(Debug, Error)]
@@ -126,15 +130,30 @@ where
         return Ok((state, Visited { cut_short: true, ..Visited::default() }));
     }
     let range = selection.keys.range.clone();
-    let interrupt = interrupt.clone();
-    let visitor = Visitor { key, selection, interrupt, state, visit, digest: StateDigest::default(), cut_short: false };
+    let visitor = Visitor {
+        key,
+        selection,
+        interrupt: interrupt.clone(),
+        state,
+        visit,
+        digest: StateDigest::default(),
+        cut_short: false,
+    };
     let shared = Arc::new(Mutex::new(Some(visitor)));
     let inner = Arc::clone(&shared);
-    let merged = merge::for_each_item(store, plan.inputs.clone(), plan.cut, range, options, move |item| {
+    let merging = merge::for_each_item(store, plan.inputs.clone(), plan.cut, range, options, move |item| {
         let mut visitor = inner.lock().unwrap_or_else(PoisonError::into_inner);
         visitor.as_mut().ok_or(StateError::Lost)?.item(item)
-    })
-    .await;
+    });
+    let merged = tokio::select! {
+        merged = merging => merged,
+        () = stopped(interrupt) => {
+            // The read that hangs keeps the visitor's box, not the visitor: what it holds, such as a file that is not
+            // whole, goes now.
+            drop(shared.try_lock().ok().and_then(|mut visitor| visitor.take()));
+            return Err(StateError::Interrupted.into());
+        }
+    };
     let visitor = shared.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(StateError::Lost)?;
     let report = match merged {
         Ok(report) => report,
@@ -142,6 +161,13 @@ where
         Err(error) => return Err(error),
     };
     Ok((visitor.state, Visited { merge: report, digest: visitor.digest, cut_short: visitor.cut_short }))
+}
+
+/// Waits until the user has asked to stop, and then as long as a visit between two items needs to see it: what ends here is
+/// a read that hangs.
+pub async fn stopped(interrupt: &Interrupt) {
+    interrupt.wait().await;
+    tokio::time::sleep(STOP_GRACE).await;
 }
 
 struct Visitor<S, F> {

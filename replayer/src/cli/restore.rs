@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", required_unless_present = "resume")]
     pub table: Option<TableName>,
     /// The new table's name
-    #[arg(long = "as", value_name = "NAME", required_unless_present = "resume")]
+    #[arg(long = "as", visible_alias = "to", value_name = "NAME", required_unless_present = "resume")]
     pub target: Option<TableName>,
     /// When.
     #[command(flatten)]

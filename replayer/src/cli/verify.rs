@@ -12,6 +12,7 @@ use journal::model::TableName;
 
 use super::cut::MergeArgs;
 use crate::listing;
+use crate::state::stopped;
 use crate::verify::{ChainEnd, TimelineReport, VerifyError, verify_table};
 
 /// Breaks and problems that the text lists; `--json` has up to a thousand.
@@ -55,7 +56,12 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
     for table in &tables {
         let bar = Progress::new(format!("checking {table}"), Unit::Bytes, None, global.quiet);
         let add = |bytes| bar.add(bytes);
-        reports.extend(verify_table(store.clone(), table, args.merge.options(), interrupt, add).await?);
+        let checked = tokio::select! {
+            checked = verify_table(store.clone(), table, args.merge.options(), interrupt, add) => checked,
+            // A read that hangs is not waited for: nothing was changed.
+            () = stopped(interrupt) => Err(VerifyError::Interrupted { timeline: table.to_string() }.into()),
+        };
+        reports.extend(checked?);
     }
     if args.json {
         output::json(&reports)?;
