@@ -1,7 +1,7 @@
 //! The write side of a write-ahead event journal for DynamoDB tables, and the format both sides share.
 //!
 //! Data flows one way: a stream record is decoded strictly ([`source`]), becomes a change record ([`model`]), is encoded
-//! into a sorted, checksummed segment ([`format`]) and put into a store create-only ([`store`], [`append`]); only then is
+//! into a sorted, checksummed segment ([`mod@format`]) and put into a store create-only ([`store`], [`append`]); only then is
 //! it acknowledged. The bytes are specified in `FORMAT.md` beside this crate.
 
 pub mod append;

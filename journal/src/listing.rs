@@ -187,16 +187,22 @@ pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<Timel
     Ok(objects)
 }
 
-/// A listing, sorted into what its keys say.
-struct Sorted {
-    objects: TimelineObjects,
-    gaps: Vec<String>,
-    checkpoints: Vec<String>,
-    /// Name and key of the document.
-    snapshots: Vec<(String, String)>,
+/// A listing, sorted into what its keys say; no document is read yet.
+#[derive(Debug)]
+pub struct Sorted {
+    /// What the keys alone tell.
+    pub objects: TimelineObjects,
+    /// Keys of the gaps' documents.
+    pub gaps: Vec<String>,
+    /// Keys of the checkpoints.
+    pub checkpoints: Vec<String>,
+    /// Name of each complete snapshot, and the key of its document.
+    pub snapshots: Vec<(String, String)>,
 }
 
-fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
+/// Sorts a listing of one timeline's folder.
+#[must_use]
+pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
     let folder = layout::timeline_folder(&timeline);
     let mut sorted = Sorted {
         objects: TimelineObjects::empty(timeline),

@@ -8,7 +8,7 @@ use journal::interrupt::Interrupt;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    report::set_up_logs(&cli.global);
+    cli.set_up_logs();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report::no_runtime(&error),

@@ -67,7 +67,9 @@ fn is_odd(value: &AttributeValue) -> bool {
     }
 }
 
-fn to_plain(attributes: &Attributes) -> Attributes {
+/// The same attributes with every number in its plain form.
+#[must_use]
+pub fn to_plain(attributes: &Attributes) -> Attributes {
     attributes.iter().map(|(name, value)| (name.clone(), plain(value))).collect()
 }
 

@@ -12,6 +12,8 @@ pub mod key_schema;
 pub mod merge;
 pub mod output;
 pub mod plan;
+pub mod restore;
 pub mod state;
+pub mod verify;
 
 pub use journal::listing;

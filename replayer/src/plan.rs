@@ -106,6 +106,8 @@ pub struct ReplayPlan {
     pub baseline: Option<String>,
     /// Segments that cannot change the state and are not read.
     pub left_out: usize,
+    /// Whether history is known to be incomplete at the cut, and the result may be wrong.
+    pub partial: bool,
     /// What the user should know, for standard error.
     pub notes: Vec<String>,
 }
@@ -207,6 +209,7 @@ pub fn decide(timelines: &[CoveredTimeline], request: &ReplayRequest) -> Result<
         interval: None,
         baseline: None,
         left_out: 0,
+        partial: choice.interval.is_none(),
         notes: choice.notes,
     };
     let Some(interval) = choice.interval.and_then(|at| covered.intervals.get(at)) else {
@@ -236,6 +239,7 @@ pub fn decide(timelines: &[CoveredTimeline], request: &ReplayRequest) -> Result<
             }
             place => {
                 if place == Place::Straddling {
+                    plan.partial = true;
                     plan.notes.push(format!(
                         "segment {} holds records from both sides of a gap: the result may be wrong",
                         segment.key
@@ -265,6 +269,7 @@ fn records_suffice(plan: &mut ReplayPlan, request: &ReplayRequest, interval: &In
             Ok(true)
         }
         Beginning::NotWhole { reason } if request.allow_partial => {
+            plan.partial = true;
             plan.notes.push(format!(
                 "the journal does not hold the whole table ({reason}): an item that never changed since is missing"
             ));

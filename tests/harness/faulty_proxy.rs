@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 pub enum Fault {
     /// The connection is closed before anything is passed on.
     Refuse,
-    /// Answered here, with a status and an S3 error code, instead of being passed on.
+    /// Answered here, with a status and an S3 error code, or a whole XML body, instead of being passed on.
     Answer(u16, &'static str),
     /// Passed on and done; the answer never arrives.
     LoseAnswer,
@@ -92,7 +92,7 @@ impl FaultyProxy {
         self.state.lock().unwrap().faults.is_empty()
     }
 
-    /// The requests of `method` since the last call.
+    /// The requests of `method` since the last call, which forgets those of every method.
     #[must_use]
     pub fn take_seen(&self, method: &str) -> Vec<Seen> {
         let mut state = self.state.lock().unwrap();
@@ -126,7 +126,11 @@ fn serve(client: &TcpStream, upstream: u16, state: &Mutex<State>) -> io::Result<
     match fault {
         Some(Fault::Refuse) => return client.shutdown(Shutdown::Both),
         Some(Fault::Answer(status, code)) => {
-            let body = format!("<Error><Code>{code}</Code><Message>planned</Message></Error>");
+            let body = if code.starts_with('<') {
+                code.to_owned()
+            } else {
+                format!("<Error><Code>{code}</Code><Message>planned</Message></Error>")
+            };
             let head = format!("HTTP/1.1 {status} Planned\r\nContent-Length: {}\r\n", body.len());
             return (&*client).write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes());
         }

@@ -140,6 +140,22 @@ impl Program {
         self
     }
 
+    /// Runs it inside another program, such as a shell script that ends in `exec "$@"`.
+    #[must_use]
+    pub fn inside(self, wrapper: &[&str]) -> Self {
+        let (program, arguments) = wrapper.split_first().expect("a wrapper");
+        let mut command = Command::new(program);
+        without_settings(&mut command).args(arguments).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null());
+        Self { command }
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics

@@ -7,15 +7,16 @@ use crate::interrupt::Interrupt;
 use crate::model::TableName;
 use crate::table::{BaselineOptions, BaselineReport, baseline};
 
-/// Read a live table into a snapshot, so that items that never change are in the journal too
+/// What to read, and how.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   journal baseline --table notes
   journal baseline --table notes --read-units 50 --eventually-consistent
   AWS_ENDPOINT_URL_DYNAMODB=http://localhost:8000 journal baseline --table notes
 
-Safe while the table is written to: a key with any record in the stream is taken from its records, the others did not
-change while they were read. Follow the stream before or soon after. An unfinished baseline does not count.")]
+Safe while the table is written to: a key with any record in the stream is taken from its
+records, the others did not change while they were read. Follow the stream before or soon
+after. An unfinished baseline does not count.")]
 pub struct Args {
     /// The table
     #[arg(long, value_name = "NAME")]
@@ -46,7 +47,6 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<(
         segments: args.segments,
         consistent: !args.eventually_consistent,
         read_units: args.read_units.map(f64::from),
-        ..BaselineOptions::default()
     };
     let report = {
         let bar = Progress::new(format!("reading {table}"), Unit::Count("items"), None, global.quiet);

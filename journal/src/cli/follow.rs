@@ -1,6 +1,7 @@
 //! `journal follow`: follows the streams of live tables.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,7 +148,7 @@ fn summary(report: &FollowReport, stopped: bool) -> String {
     for (table, report, failure) in &report.tables {
         text.push_str(&line(table, report));
         if let Some(failure) = failure {
-            text.push_str(&format!("{table}: failed: {failure}\n"));
+            let _ = writeln!(text, "{table}: failed: {failure}");
         }
     }
     if stopped {
@@ -164,7 +165,7 @@ fn line(table: &TableName, report: &TableReport) -> String {
     );
     let mut also = |count: u64, what: &str| {
         if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
+            let _ = write!(text, ", {count} {what}");
         }
     };
     also(appended.quarantined, "quarantined");
@@ -198,8 +199,8 @@ mod tests {
     fn times_are_read_with_their_unit() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
         for bad in ["", "s", "0s", "-1s", "5 s", "25h", "5d", "99999999999999999999s"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

@@ -7,21 +7,22 @@ use thiserror::Error;
 
 use super::progress::{Progress, Unit};
 use super::{Global, output};
+use crate::append::AppendReport;
 use crate::error::{Classify, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::model::StreamArn;
-use crate::source::files::{IngestOptions, IngestReport, Input, ingest};
+use crate::source::files::{IngestOptions, Input};
+use crate::source::ingest::{IngestReport, ingest};
 
-/// Append stream records from files: plain, gzip or zstd; `{"Records":[…]}`, one record a line, or what an event source
-/// mapping left in S3 when it gave up
+/// What to ingest, and how.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   journal ingest records.jsonl.gz more.json
   aws s3 cp s3://failed-batches/aws/lambda/… - | journal ingest -
-  aws dynamodbstreams get-records --shard-iterator … | journal ingest --stream arn:aws:dynamodb:…/stream/… -
+  aws dynamodbstreams get-records --shard-iterator … | journal ingest --stream ARN -
 
-The same file again stores nothing twice. A record that cannot be understood is kept in quarantine as it came, and does
-not stop the others; --strict makes it an error at the end.")]
+The same file again stores nothing twice. A record that cannot be understood is kept in
+quarantine as it came, and does not stop the others; --strict makes it an error at the end.")]
 pub struct Args {
     /// Files to read, `-` for standard input
     #[arg(required = true, value_name = "FILE")]
@@ -90,7 +91,7 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<(
     };
     if args.json {
         output::json(&report)?;
-    } else if !global.quiet {
+    } else if !global.quiet && (report.files > 0 || report.appended != AppendReport::default()) {
         output::print(&summary(&report))?;
     }
     if report.appended.quarantined > 0 {

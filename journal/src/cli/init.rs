@@ -5,14 +5,15 @@ use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::store;
 
-/// Makes a journal: the folder, where it is one, and the document that says so. A journal that is there is left alone
+/// Nothing but what every command takes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   journal init --journal file:///var/lib/journal
   journal init --journal s3://my-journal-bucket/production
 
 A bucket must exist and keep versions:
-  aws s3api put-bucket-versioning --bucket my-journal-bucket --versioning-configuration Status=Enabled")]
+  aws s3api put-bucket-versioning --bucket my-journal-bucket \\
+    --versioning-configuration Status=Enabled")]
 pub struct Args {}
 
 /// Runs the command.

@@ -39,8 +39,8 @@ use crate::interrupt::Interrupt;
   journal ingest --journal s3://bucket/prefix records.jsonl.gz
   JOURNAL_URL=s3://bucket/prefix journal baseline --table notes
 
-`replay` reads what `journal` writes. Exit codes: 0 done, 2 wrong input, 3 try again, 4 corrupt, 5 gap, 6 conflict,
-7 newer format, 70 defect, 130 stopped."
+`replay` reads what `journal` writes. Exit codes: 0 done, 2 wrong input, 3 try again,
+4 corrupt, 5 gap, 6 conflict, 7 newer format, 70 defect, 130 stopped."
 )]
 pub struct Cli {
     /// What to do.
@@ -55,14 +55,23 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a journal at a location
+    ///
+    /// Makes the folder, where it is one, and the document that says that this is a journal. A journal that is there already
+    /// is left as it is.
     Init(init::Args),
     /// Append stream records from files
+    ///
+    /// Files are plain, gzip or zstd, told by their first bytes. They hold `{"Records":[…]}` documents as a stream sends them
+    /// to a function, one record a line, lists of records, what an event source mapping left in S3 when it gave a batch
+    /// up, or documents from a journal's quarantine.
     Ingest(ingest::Args),
     /// Follow the streams of live tables
     Follow(follow::Args),
     /// Show what the journal holds and how far it reaches
     Status(status::Args),
     /// Read a live table into a snapshot
+    ///
+    /// Then items that never change are in the journal too, and a replay needs no records from before it.
     Baseline(baseline::Args),
     /// Tell the incident on a DynamoDB of its own: a deploy deletes a table, and one command brings it back
     #[cfg(feature = "embedded")]
@@ -73,6 +82,12 @@ pub enum Command {
 }
 
 impl Cli {
+    /// Sends logs to standard error, as the command needs them.
+    pub fn set_up_logs(&self) {
+        let reported = if matches!(self.command, Command::Ingest(_)) { "journal::append::quarantine" } else { "" };
+        report::set_up_logs_without(&self.global, reported);
+    }
+
     /// Runs the command.
     ///
     /// # Errors

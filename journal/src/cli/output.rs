@@ -15,7 +15,7 @@ const CLOSED_PIPE_EXIT_CODE: i32 = 141;
 
 /// Standard output could not be written.
 #[derive(Debug, Error)]
-#[error("writing to standard output: {source}")]
+#[error("writing to standard output")]
 pub struct OutputError {
     source: io::Error,
 }
@@ -49,7 +49,7 @@ pub fn print(text: &str) -> Result<(), OutputError> {
 /// Prints a line to standard output.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn line(text: &str) -> Result<(), OutputError> {
     print(&format!("{text}\n"))
 }
@@ -57,7 +57,7 @@ pub fn line(text: &str) -> Result<(), OutputError> {
 /// Prints a document as pretty JSON with a line end.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn json<T: Serialize>(document: &T) -> Result<(), OutputError> {
     let text = serde_json::to_string_pretty(document).map_err(|error| OutputError { source: error.into() })?;
     line(&text)
@@ -66,7 +66,7 @@ pub fn json<T: Serialize>(document: &T) -> Result<(), OutputError> {
 /// Prints bytes to standard output, and flushes.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_bytes(bytes: &[u8]) -> Result<(), OutputError> {
     let mut stdout = io::stdout().lock();
     checked(stdout.write_all(bytes).and_then(|()| stdout.flush()))

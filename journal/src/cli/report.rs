@@ -32,19 +32,26 @@ pub fn no_runtime(error: &io::Error) -> ExitCode {
 /// An error as it is printed: `error: …`, and `hint: …` on a line of its own where there is one.
 #[must_use]
 pub fn text(error: &Error) -> String {
-    let title = if error.kind() == Kind::Interrupted { "stopped" } else { "error" };
+    let title = if error.kind() == Kind::Interrupted { "" } else { "error: " };
     let hint = error.hint().or_else(|| {
         (error.kind() == Kind::Internal).then(|| "this is a defect of this software: please report it".to_owned())
     });
     let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-    format!("{title}: {error}{hint}")
+    format!("{title}{error}{hint}")
 }
 
 /// Sends logs to standard error, above any progress bar: warnings, with `-v` what is done, with `-vv` everything; with
 /// `-q` errors alone. `RUST_LOG` decides instead where it is set.
 pub fn set_up_logs(global: &Global) {
+    set_up_logs_without(global, "");
+}
+
+/// As [`set_up_logs`], without the warnings of `module`, which the command reports itself; `-v` brings them back.
+pub fn set_up_logs_without(global: &Global, module: &str) {
+    let without = if module.is_empty() { String::new() } else { format!("warn,dynoxide=error,{module}=error") };
     let filter = match (global.quiet, global.verbose) {
         (true, _) => "error",
+        (false, 0) if !module.is_empty() => &without,
         (false, 0) => "warn,dynoxide=error",
         (false, 1) => "warn,dynoxide=error,journal=info,replayer=info,replay=info",
         (false, _) => "info,journal=debug,replayer=debug,replay=debug",
@@ -88,7 +95,7 @@ mod tests {
     #[test]
     fn an_error_is_printed_with_its_hint_and_a_stop_is_not_called_an_error() {
         let stopped = InterruptedError { step: "reading x".to_owned(), resume: "run it again".to_owned() };
-        assert_eq!(text(&stopped.into()), "stopped: stopped while reading x\nhint: run it again");
+        assert_eq!(text(&stopped.into()), "stopped while reading x\nhint: run it again");
         let error = Error::from(SequenceNumber::parse("x").unwrap_err());
         assert!(text(&error).starts_with("error: sequence number"));
         assert!(!text(&error).contains("hint"));

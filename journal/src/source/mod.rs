@@ -8,11 +8,14 @@ mod compressed;
 pub mod event;
 pub mod files;
 pub mod follow;
+mod ignored;
+pub mod ingest;
 mod record;
 pub mod sdk;
 mod shape;
 mod splitter;
 pub mod stream;
 pub mod stream_sdk;
+mod time;
 
 pub use record::{RecordError, VIEW_NEEDED};

@@ -16,7 +16,7 @@ use crate::model::{
 /// The view type that a journal needs.
 pub const VIEW_NEEDED: &str = "NEW_AND_OLD_IMAGES";
 
-/// Why a stream record was not understood.
+/// Why a stream record was not understood. Its text says everything: it is stored as the reason, without a chain of sources.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum RecordError {
     /// Not JSON, or not of a stream record's shape.
@@ -66,22 +66,22 @@ pub enum RecordError {
         found: String,
     },
     /// The sequence number is none.
-    #[error("SequenceNumber: {source}")]
+    #[error("SequenceNumber: {error}")]
     Sequence {
         /// What is wrong with it.
-        source: SequenceError,
+        error: SequenceError,
     },
     /// The stream's ARN is none.
-    #[error("eventSourceARN: {source}")]
+    #[error("eventSourceARN: {error}")]
     Stream {
         /// What is wrong with it.
-        source: StreamArnError,
+        error: StreamArnError,
     },
     /// The key is none.
-    #[error("Keys: {source}")]
+    #[error("Keys: {error}")]
     Key {
         /// What is wrong with it.
-        source: KeyError,
+        error: KeyError,
     },
     /// An attribute is none.
     #[error("{part}: {reason}")]
@@ -92,12 +92,12 @@ pub enum RecordError {
         reason: String,
     },
     /// An image cannot be stored.
-    #[error("{image}: {source}")]
+    #[error("{image}: {error}")]
     Image {
         /// `NewImage` or `OldImage`.
         image: &'static str,
         /// What is wrong with it.
-        source: ImageError,
+        error: ImageError,
     },
 }
 
@@ -175,10 +175,10 @@ pub(super) fn assemble(stream: StreamArn, parts: Parts<'_>) -> Result<StreamReco
         other => return Err(RecordError::EventName { found: cut(other) }),
     };
     let sequence = SequenceNumber::parse(parts.sequence.ok_or(RecordError::Missing { field: "SequenceNumber" })?)
-        .map_err(|source| RecordError::Sequence { source })?;
+        .map_err(|error| RecordError::Sequence { error })?;
     let keys = parts.keys.ok_or(RecordError::Missing { field: "Keys" })?;
-    let key_attributes = KeyAttributes::of(&keys).map_err(|source| RecordError::Key { source })?;
-    let key = ItemKey::encode(&key_attributes, &keys).map_err(|source| RecordError::Key { source })?;
+    let key_attributes = KeyAttributes::of(&keys).map_err(|error| RecordError::Key { error })?;
+    let key = ItemKey::encode(&key_attributes, &keys).map_err(|error| RecordError::Key { error })?;
     let new = parts.new.filter(|image| !image.is_empty());
     let old = parts.old.filter(|image| !image.is_empty());
     let contradiction = match (kind, &old, &new) {
@@ -210,7 +210,7 @@ fn without_key(part: &'static str, mut image: Attributes, keys: &Attributes) -> 
             _ => return Err(RecordError::OtherKey { image: part, name: cut_name(name) }),
         }
     }
-    Image::encode(&image).map_err(|source| RecordError::Image { image: part, source })
+    Image::encode(&image).map_err(|error| RecordError::Image { image: part, error })
 }
 
 fn cut_name(name: &str) -> String {

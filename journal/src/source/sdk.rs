@@ -215,7 +215,7 @@ pub fn from_sdk(value: &TableValue) -> Result<AttributeValue, SdkValueError> {
 /// An item of the table client.
 ///
 /// # Errors
-/// As [`from_sdk`].
+/// As [`from_sdk()`].
 pub fn item_from_sdk<S: std::hash::BuildHasher>(
     item: &HashMap<String, TableValue, S>,
 ) -> Result<Attributes, SdkValueError> {

@@ -1,14 +1,17 @@
 //! Which records a JSON document holds, told by its shape.
 //!
-//! What enters is one document; what leaves are the raw bytes of its records, in order. Four shapes are known: an event
+//! What enters is one document; what leaves are the raw bytes of its records, in order. Four shapes of AWS are known: an event
 //! with `Records`, what an event source mapping leaves in S3 when it gives a batch up, a list of records, and one record.
 //! Knows nothing of what is in a record.
 //!
 //! Source: "Retain discarded records for a DynamoDB event source in Lambda" in the AWS Lambda Developer Guide. There the
-//! event is the field `payload`, as text; a destination of asynchronous invocations calls it `requestPayload`.
+//! event is the field `payload`, as text; a destination of asynchronous invocations calls it `requestPayload`. A fifth shape
+//! is the journal's own: a document of quarantine, so that what was not understood can be given again.
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -27,6 +30,10 @@ struct Shape<'a> {
     request_payload: Option<&'a RawValue>,
     #[serde(rename = "DDBStreamBatchInfo")]
     batch: Option<BatchInfo>,
+    #[serde(borrow)]
+    reason: Option<&'a RawValue>,
+    #[serde(borrow)]
+    raw: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +79,11 @@ fn unwrap(document: &[u8], wrappings: usize, each: &mut dyn FnMut(&[u8])) -> Res
         }
         let text: Cow<'_, str> = serde_json::from_str(raw).map_err(malformed)?;
         return unwrap(text.as_bytes(), wrappings, each);
+    }
+    if let (Some(_), Some(raw)) = (shape.reason, shape.raw) {
+        let raw = STANDARD.decode(raw.as_bytes());
+        each(&raw.map_err(|error| EventError { reason: format!("its raw record is not base64: {error}") })?);
+        return Ok(());
     }
     if let Some(batch) = shape.batch {
         return Err(without_records(&batch));
@@ -131,6 +143,14 @@ mod tests {
         for part in ["5 to 9", "shardId-1", "arn:x", "24 hours", "journal follow"] {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_document_of_quarantine_gives_its_record_back_byte_for_byte() {
+        let raw = "{ \"eventName\" :\"INSERT\"}";
+        let document = format!("{{\n  \"reason\": \"x\",\n  \"raw\": \"{}\"\n}}\n", STANDARD.encode(raw));
+        assert_eq!(records(&document).unwrap(), [raw]);
+        assert!(records("{\"reason\":\"x\",\"raw\":\"?\"}").unwrap_err().contains("base64"));
     }
 
     #[test]

@@ -19,8 +19,9 @@ use super::stream::{
     StreamStatus, TableSight,
 };
 use crate::append::QuarantinedRecord;
-use crate::documents::{KeySchemaElement, TableDocument};
+use crate::documents::TableDocument;
 use crate::model::{Second, SequenceNumber, StreamArn, TableName};
+use crate::table::{self, TableError};
 
 /// One attempt that takes longer is given up.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -31,6 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct SdkStreams {
     tables: aws_sdk_dynamodb::Client,
+    /// Retries by itself: a description is made of several calls, and what one of them cannot read is left out of it.
+    describer: aws_sdk_dynamodb::Client,
     streams: aws_sdk_dynamodbstreams::Client,
 }
 
@@ -44,6 +47,7 @@ impl SdkStreams {
             .operation_timeout(ATTEMPT_TIMEOUT)
             .build();
         let once = RetryConfig::disabled();
+        let describer = aws_sdk_dynamodb::Client::new(settings);
         let tables = aws_sdk_dynamodb::config::Builder::from(settings)
             .retry_config(once.clone())
             .timeout_config(timeouts.clone())
@@ -53,6 +57,7 @@ impl SdkStreams {
             .timeout_config(timeouts)
             .build();
         Self {
+            describer,
             tables: aws_sdk_dynamodb::Client::from_conf(tables),
             streams: aws_sdk_dynamodbstreams::Client::from_conf(streams),
         }
@@ -125,37 +130,21 @@ impl StreamService for SdkStreams {
     }
 
     async fn describe_table(&self, table: &TableName, now: Second) -> Result<Option<TableDocument>, StreamError> {
-        let Some(description) = self.table(table).await? else { return Ok(None) };
-        let sight = sight(table, &description)?;
-        let Some(stream) = sight.stream else { return Ok(None) };
-        let key_schema = description
-            .key_schema()
-            .iter()
-            .map(|element| KeySchemaElement {
-                name: element.attribute_name().to_owned(),
-                role: element.key_type().as_str().to_owned(),
-                key_type: description
-                    .attribute_definitions()
-                    .iter()
-                    .find(|definition| definition.attribute_name() == element.attribute_name())
-                    .map(|definition| definition.attribute_type().as_str().to_owned())
-                    .unwrap_or_default(),
-            })
-            .collect();
-        Ok(Some(TableDocument {
-            table: table.clone(),
-            stream_arn: stream.arn,
-            table_id: sight.table_id,
-            key_schema,
-            stream_view_type: stream.view_type.unwrap_or_default(),
-            created_milliseconds: sight.created_milliseconds,
-            described_at: now,
-            description: serde_json::Value::Null,
-            time_to_live: None,
-            tags: None,
-            point_in_time_recovery: None,
-            not_read: vec!["everything but keys and stream".to_owned()],
-        }))
+        let object = table.to_string();
+        match table::describe(&self.describer, table, now).await {
+            Ok(document) => Ok(Some(document)),
+            // It changed since it was seen: the next look tells.
+            Err(
+                TableError::NotFound { .. }
+                | TableError::NoStream { .. }
+                | TableError::View { .. }
+                | TableError::Changed { .. },
+            ) => Ok(None),
+            Err(TableError::Denied { action, reason, .. }) => Err(StreamError::Denied { action, object, reason }),
+            Err(TableError::Refused { action, reason, .. }) => Err(StreamError::Refused { action, object, reason }),
+            Err(TableError::Throttled { action, reason, .. }) => Err(StreamError::Throttled { action, object, reason }),
+            Err(error) => Err(StreamError::Unavailable { action: "DescribeTable", object, reason: error.to_string() }),
+        }
     }
 
     async fn describe_stream(&self, stream: &StreamArn, after: Option<&ShardId>) -> Result<StreamPage, StreamError> {

@@ -44,13 +44,11 @@ pub struct BaselineOptions {
     pub consistent: bool,
     /// Read units a second at most.
     pub read_units: Option<f64>,
-    /// Items of one page at most; the service's 1 MB when none.
-    pub page_items: Option<i32>,
 }
 
 impl Default for BaselineOptions {
     fn default() -> Self {
-        Self { segments: 4, consistent: true, read_units: None, page_items: None }
+        Self { segments: 4, consistent: true, read_units: None }
     }
 }
 
@@ -271,7 +269,6 @@ impl Scan {
     async fn segment(self: Arc<Self>, segment: u32, pages: mpsc::Sender<Page>) -> Result<(), TableError> {
         let mut start: Option<HashMap<String, AttributeValue>> = None;
         loop {
-            self.pay_first().await;
             let page = self.page(segment, start.take()).await?;
             if !page.items.is_empty() && pages.send(page.items).await.is_err() {
                 return Ok(());
@@ -283,26 +280,20 @@ impl Scan {
         }
     }
 
-    /// Waits until there is capacity for another request.
-    async fn pay_first(&self) {
-        let Some(capacity) = &self.capacity else { return };
-        loop {
-            let wait = {
-                let mut capacity = capacity.lock().unwrap_or_else(PoisonError::into_inner);
-                capacity.wait(self.clock.elapsed())
-            };
-            if wait.is_zero() {
-                return;
-            }
-            tokio::time::sleep(wait).await;
-        }
+    fn with_capacity<T>(&self, use_it: impl FnOnce(&mut Capacity, Duration) -> T) -> Option<T> {
+        let capacity = self.capacity.as_ref()?;
+        let mut capacity = capacity.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(use_it(&mut capacity, self.clock.elapsed()))
     }
 
-    fn paid(&self, units: f64) {
-        *self.consumed.lock().unwrap_or_else(PoisonError::into_inner) += units;
-        if let Some(capacity) = &self.capacity {
-            let mut capacity = capacity.lock().unwrap_or_else(PoisonError::into_inner);
-            capacity.consumed(units, self.clock.elapsed());
+    /// Waits until there is capacity for another page, and takes it. What it takes is put right when the page is there.
+    async fn take(&self) -> f64 {
+        loop {
+            match self.with_capacity(Capacity::take) {
+                None => return 0.0,
+                Some(Ok(taken)) => return taken,
+                Some(Err(wait)) => tokio::time::sleep(wait).await,
+            }
         }
     }
 
@@ -314,7 +305,13 @@ impl Scan {
     ) -> Result<ScannedPage, TableError> {
         let mut retries = 0;
         loop {
-            match self.request(segment, start.clone()).await {
+            let taken = self.take().await;
+            let answer = self.request(segment, start.clone()).await;
+            let (units, items) = answer.as_ref().map_or((0.0, 0), |page| (page.units, page.items.len()));
+            let items = u32::try_from(items).unwrap_or(u32::MAX);
+            self.with_capacity(|capacity, now| capacity.settle(taken, units, items, now));
+            *self.consumed.lock().unwrap_or_else(PoisonError::into_inner) += units;
+            match answer {
                 Ok(page) => return Ok(page),
                 Err(error) if error.kind() == Kind::Unavailable && retries < RETRIES_MAX => {
                     tracing::info!(%error, segment, retries, "a page of the scan is asked for again");
@@ -339,15 +336,15 @@ impl Scan {
             .table_name(self.table.as_str())
             .consistent_read(self.options.consistent)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .set_limit(self.options.page_items)
+            .set_limit(self.with_capacity(|capacity, _| capacity.page_items()))
             .set_exclusive_start_key(start);
         if self.options.segments > 1 {
             request = request.segment(count(segment)).total_segments(count(self.options.segments));
         }
         let answer = request.send().await.map_err(|error| TableError::of("Scan", &self.table, &error))?;
         let units = answer.consumed_capacity().and_then(aws_sdk_dynamodb::types::ConsumedCapacity::capacity_units);
-        self.paid(units.unwrap_or(0.0));
         Ok(ScannedPage {
+            units: units.filter(|units| units.is_finite()).unwrap_or(0.0),
             items: answer.items.unwrap_or_default(),
             next: answer.last_evaluated_key.filter(|key| !key.is_empty()),
         })
@@ -355,6 +352,7 @@ impl Scan {
 }
 
 struct ScannedPage {
+    units: f64,
     items: Page,
     next: Option<HashMap<String, AttributeValue>>,
 }
@@ -364,4 +362,233 @@ struct ScannedPage {
 fn retry_wait(retries: u32, jitter: f64) -> Duration {
     let longest = Duration::from_millis(100).saturating_mul(1 << retries.min(16)).min(RETRY_WAIT_MAX);
     longest.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{self, Answer};
+    use super::*;
+    use crate::documents;
+    use crate::store::ReadStore as _;
+    use crate::store::memory::MemoryStore;
+    use serde_json::{Value, json};
+
+    const ITEMS: u64 = 40;
+
+    /// A page of two items of the requested segment.
+    fn scan(body: &Value) -> Answer {
+        let segment = body.get("Segment").and_then(Value::as_u64).unwrap_or(0);
+        let segments = body.get("TotalSegments").and_then(Value::as_u64).unwrap_or(1);
+        let after = body.pointer("/ExclusiveStartKey/noteId/S").and_then(Value::as_str);
+        let after: Option<u64> = after.map(|text| text.parse().unwrap());
+        let mine =
+            (0..ITEMS).filter(|number| number % segments == segment && after.is_none_or(|after| *number > after));
+        let mine: Vec<u64> = mine.take(2).collect();
+        let items: Vec<Value> = mine.iter().map(|number| item(*number)).collect();
+        let last = mine.last().map(|number| json!({"noteId": {"S": number.to_string()}, "createdAt": {"N": "1"}}));
+        let mut answer = json!({"Items": items, "Count": items.len(), "ConsumedCapacity": {"CapacityUnits": 1.5}});
+        if let Some(last) = last {
+            answer["LastEvaluatedKey"] = last;
+        }
+        (200, answer)
+    }
+
+    fn item(number: u64) -> Value {
+        json!({"noteId": {"S": number.to_string()}, "createdAt": {"N": "1"}, "content": {"S": "x"}})
+    }
+
+    fn answer(operation: &str, body: &Value) -> Answer {
+        if operation == "Scan" { scan(body) } else { fake::describe(operation, &fake::table()) }
+    }
+
+    async fn run(
+        handler: impl FnMut(&str, &Value) -> Answer + Send + 'static,
+        options: BaselineOptions,
+    ) -> (Arc<MemoryStore>, Result<BaselineReport>) {
+        let fake = fake::start(handler).await;
+        let store = Arc::new(MemoryStore::new());
+        let interrupt = Interrupt::never();
+        let result = baseline(&fake.client, store.clone(), &fake::table_name(), &options, &interrupt, |_| {}).await;
+        (store, result)
+    }
+
+    async fn counts(store: &MemoryStore) -> bool {
+        store.list_all("").await.unwrap().iter().any(|object| object.key.ends_with("/snapshot.json"))
+    }
+
+    #[tokio::test]
+    async fn every_item_of_every_segment_is_in_the_snapshot() {
+        for segments in [1, 3, 64] {
+            let (store, report) = run(answer, BaselineOptions { segments, ..BaselineOptions::default() }).await;
+            let report = report.unwrap();
+            assert_eq!(report.snapshot.items, ITEMS, "{segments} segments");
+            assert!(report.described && report.read_units > 0.0);
+            assert!(report.snapshot.started <= report.snapshot.finished);
+            assert!(report.name.starts_with(&format!("{:010}-baseline-", report.snapshot.started.get())));
+            let stream = StreamArn::parse(fake::STREAM).unwrap();
+            let key = crate::layout::snapshot_document(stream.timeline(), &report.name);
+            let document: SnapshotDocument = documents::read(&*store, &key).await.unwrap().unwrap();
+            assert_eq!(document, report.snapshot);
+            assert_eq!(document.key_attributes.unwrap().to_string(), "createdAt (N), noteId (S)");
+            let described: TableDocument =
+                documents::read(&*store, &crate::layout::table_document(stream.timeline())).await.unwrap().unwrap();
+            assert_eq!(described.table, fake::table_name());
+        }
+    }
+
+    #[tokio::test]
+    async fn flags_reach_the_service() {
+        let handler = |operation: &str, body: &Value| {
+            if operation == "Scan" {
+                assert_eq!(body["ConsistentRead"], false);
+                assert_eq!(body["ReturnConsumedCapacity"], "TOTAL");
+                assert_eq!(body["TotalSegments"], 2);
+                assert!(body["Limit"].as_u64().is_some_and(|limit| limit >= 50), "{body}");
+            }
+            answer(operation, body)
+        };
+        let options = BaselineOptions { segments: 2, consistent: false, read_units: Some(1_000_000.0) };
+        run(handler, options).await.1.unwrap();
+    }
+
+    #[tokio::test]
+    async fn throttling_is_waited_out() {
+        let mut asked = 0;
+        let handler = move |operation: &str, body: &Value| {
+            if operation == "Scan" {
+                asked += 1;
+                if asked % 3 == 1 {
+                    return fake::error("ProvisionedThroughputExceededException");
+                }
+            }
+            answer(operation, body)
+        };
+        let report = run(handler, BaselineOptions { segments: 2, ..BaselineOptions::default() }).await.1.unwrap();
+        assert_eq!(report.snapshot.items, ITEMS);
+    }
+
+    #[tokio::test]
+    async fn a_refused_scan_ends_the_baseline_and_nothing_counts() {
+        for (code, kind) in [("AccessDeniedException", Kind::Invalid), ("ResourceNotFoundException", Kind::Invalid)] {
+            let mut asked = 0;
+            let handler = move |operation: &str, body: &Value| {
+                if operation == "Scan" {
+                    asked += 1;
+                    if asked > 5 {
+                        return fake::error(code);
+                    }
+                }
+                answer(operation, body)
+            };
+            let (store, result) = run(handler, BaselineOptions::default()).await;
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(!counts(&store).await);
+        }
+    }
+
+    /// Answers with `after` in place of some fields once the scan has begun.
+    async fn changed_meanwhile(after: &'static [(&'static str, Value)]) -> (bool, crate::Error) {
+        let mut scanned = false;
+        let handler = move |operation: &str, body: &Value| {
+            if operation == "Scan" {
+                scanned = true;
+                return scan(body);
+            }
+            let mut table = fake::table();
+            for (field, value) in after {
+                if scanned {
+                    table[*field] = value.clone();
+                }
+            }
+            fake::describe(operation, &table)
+        };
+        let (store, result) = run(handler, BaselineOptions::default()).await;
+        (counts(&store).await, result.unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn a_table_that_was_made_again_during_the_scan_is_a_conflict_and_nothing_counts() {
+        static CHANGES: std::sync::LazyLock<[Vec<(&'static str, Value)>; 3]> = std::sync::LazyLock::new(|| {
+            let other = fake::STREAM.replace("2020-03-29", "2020-03-30");
+            [
+                vec![("LatestStreamArn", json!(other))],
+                vec![("StreamSpecification", json!({"StreamEnabled": false}))],
+                vec![("TableId", json!("99999999-2222-3333-4444-555555555555"))],
+            ]
+        });
+        for changes in CHANGES.iter() {
+            let (counts, error) = changed_meanwhile(changes).await;
+            assert_eq!(error.kind(), Kind::Conflict, "{error}");
+            assert!(!counts);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_being_deleted_is_not_read() {
+        let handler = |operation: &str, _: &Value| {
+            let mut table = fake::table();
+            table["TableStatus"] = json!("DELETING");
+            fake::describe(operation, &table)
+        };
+        let error = run(handler, BaselineOptions::default()).await.1.unwrap_err();
+        assert!(error.to_string().contains("DELETING"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_item_that_cannot_be_stored_stops_the_baseline_and_is_named() {
+        let handler = |operation: &str, body: &Value| {
+            if operation == "Scan" {
+                return (200, json!({"Items": [{"noteId": {"S": "1"}}]}));
+            }
+            answer(operation, body)
+        };
+        let error = run(handler, BaselineOptions::default()).await.1.unwrap_err();
+        assert!(error.to_string().contains("\"createdAt\" is missing"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_ends_it_and_the_unfinished_snapshot_does_not_count() {
+        let interrupt = Interrupt::manual();
+        let stop = interrupt.clone();
+        // A table without end.
+        let fake = fake::start(move |operation, body| {
+            if operation == "Scan" {
+                if body.get("ExclusiveStartKey").is_some() {
+                    stop.trigger();
+                }
+                let items = [item(1)];
+                return (200, json!({"Items": items, "LastEvaluatedKey": items[0]}));
+            }
+            answer(operation, body)
+        })
+        .await;
+        let store = Arc::new(MemoryStore::new());
+        let options = BaselineOptions::default();
+        let result = baseline(&fake.client, store.clone(), &fake::table_name(), &options, &interrupt, |_| {}).await;
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), Kind::Interrupted);
+        assert!(error.hint().unwrap().contains("does not count"));
+        assert!(!counts(&store).await);
+    }
+
+    #[tokio::test]
+    async fn progress_ends_at_all_items() {
+        let fake = fake::start(answer).await;
+        let mut last = BaselineProgress::default();
+        let interrupt = Interrupt::never();
+        let options = BaselineOptions { read_units: Some(1_000_000.0), ..BaselineOptions::default() };
+        let store = Arc::new(MemoryStore::new());
+        baseline(&fake.client, store, &fake::table_name(), &options, &interrupt, |progress| last = progress)
+            .await
+            .unwrap();
+        assert_eq!((last.items, last.items_expected, last.retries), (ITEMS, Some(9), 0));
+    }
+
+    #[test]
+    fn waits_double_up_to_a_bound_and_are_spread() {
+        assert_eq!(retry_wait(0, 1.0), Duration::from_millis(100));
+        assert_eq!(retry_wait(3, 0.0), Duration::from_millis(400));
+        assert_eq!(retry_wait(u32::MAX, 1.0), RETRY_WAIT_MAX);
+    }
 }

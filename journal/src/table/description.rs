@@ -232,3 +232,255 @@ pub fn start_of(document: &TableDocument, first_seen: Second) -> StartDocument {
     }
     StartDocument { covered_from, whole: true, reason: format!("the stream began with the table at {birth}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake;
+    use super::*;
+    use crate::error::{Classify as _, Kind};
+    use crate::store::memory::MemoryStore;
+    use serde_json::{Value, json};
+
+    const CREATED: u64 = 1_585_476_000_000;
+
+    fn second(seconds: u64) -> Second {
+        Second::new(seconds).unwrap()
+    }
+
+    pub(crate) async fn described(table: Value) -> Result<TableDocument, TableError> {
+        let fake = fake::start(move |operation, _| fake::describe(operation, &table)).await;
+        describe(&fake.client, &fake::table_name(), second(1_585_476_010)).await
+    }
+
+    fn with(changes: &[(&str, Value)]) -> Value {
+        let mut table = fake::table();
+        for (field, value) in changes {
+            table[*field] = value.clone();
+        }
+        table
+    }
+
+    #[tokio::test]
+    async fn a_description_says_all_that_makes_the_table_again() {
+        let document = described(fake::table()).await.unwrap();
+        assert_eq!(document.stream_arn.as_str(), fake::STREAM);
+        assert_eq!(document.created_milliseconds, Some(CREATED));
+        assert_eq!(document.table_id.as_deref(), Some("11111111-2222-3333-4444-555555555555"));
+        let roles: Vec<_> = document.key_schema.iter().map(|k| (&*k.name, &*k.role, &*k.key_type)).collect();
+        assert_eq!(roles, [("noteId", "HASH", "S"), ("createdAt", "RANGE", "N")]);
+        assert_eq!(key_attributes(&document).unwrap().to_string(), "createdAt (N), noteId (S)");
+        for (field, value) in fake::table().as_object().unwrap() {
+            match field.as_str() {
+                "TableStatus" | "TableSizeBytes" | "ItemCount" => assert!(document.description.get(field).is_none()),
+                "ProvisionedThroughput" => assert!(document.description[field].get("NumberOfDecreasesToday").is_none()),
+                "GlobalSecondaryIndexes" => {
+                    let index = &document.description[field][0];
+                    assert_eq!(index["Projection"]["NonKeyAttributes"], json!(["a", "b"]));
+                    assert!(index.get("IndexStatus").is_none() && index.get("ItemCount").is_none());
+                }
+                "CreationDateTime" => assert_eq!(document.description[field], json!(1_585_476_000)),
+                _ => assert_eq!(document.description[field], *value, "{field}"),
+            }
+        }
+        assert_eq!(document.time_to_live.unwrap()["AttributeName"], "expires");
+        assert_eq!(document.tags.unwrap()["team"], "notes");
+        let recovery = document.point_in_time_recovery.unwrap();
+        assert_eq!(recovery, json!({"PointInTimeRecoveryStatus": "ENABLED", "RecoveryPeriodInDays": 7}));
+        assert_eq!(document.not_read, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn what_is_denied_or_not_supported_is_listed_and_the_rest_is_described() {
+        let fake = fake::start(|operation, _| match operation {
+            "DescribeTable" => fake::describe(operation, &fake::table()),
+            "DescribeTimeToLive" => fake::error("AccessDeniedException"),
+            "DescribeContinuousBackups" => fake::error("UnknownOperationException"),
+            _ => fake::error("InternalServerError"),
+        })
+        .await;
+        let document = describe(&fake.client, &fake::table_name(), second(1)).await.unwrap();
+        assert_eq!(document.not_read.len(), 3, "{:?}", document.not_read);
+        assert!(document.not_read[0].starts_with("TTL: DescribeTimeToLive of table notes: permission denied"));
+        assert!(document.not_read[1].starts_with("point-in-time recovery: "));
+        assert!(document.not_read[2].starts_with("tags: "));
+        assert_eq!((document.time_to_live, document.tags, document.point_in_time_recovery), (None, None, None));
+    }
+
+    #[tokio::test]
+    async fn tags_of_many_pages_are_all_read_and_an_endless_list_ends() {
+        let fake = fake::start(|operation, body| match operation {
+            "ListTagsOfResource" => match body.get("NextToken").and_then(Value::as_str) {
+                None => (200, json!({"Tags": [{"Key": "a", "Value": "1"}], "NextToken": "more"})),
+                Some(_) => (200, json!({"Tags": [{"Key": "b", "Value": "2"}]})),
+            },
+            _ => fake::describe(operation, &fake::table()),
+        })
+        .await;
+        let document = describe(&fake.client, &fake::table_name(), second(1)).await.unwrap();
+        assert_eq!(document.tags.unwrap().len(), 2);
+
+        let fake = fake::start(|operation, _| match operation {
+            "ListTagsOfResource" => (200, json!({"Tags": [], "NextToken": "more"})),
+            _ => fake::describe(operation, &fake::table()),
+        })
+        .await;
+        let document = describe(&fake.client, &fake::table_name(), second(1)).await.unwrap();
+        assert!(document.not_read[0].contains("no end"));
+    }
+
+    #[tokio::test]
+    async fn a_table_that_cannot_be_journalled_is_refused_with_the_way_out() {
+        let off = described(with(&[("StreamSpecification", json!({"StreamEnabled": false}))])).await.unwrap_err();
+        assert!(matches!(off, TableError::NoStream { .. }));
+        assert!(off.hint().unwrap().contains(
+            "aws dynamodb update-table --table-name notes --stream-specification \
+             StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
+        ));
+        let none = described(with(&[("StreamSpecification", Value::Null), ("LatestStreamArn", Value::Null)])).await;
+        assert!(matches!(none, Err(TableError::NoStream { .. })));
+        for view in ["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE"] {
+            let specification = json!({"StreamEnabled": true, "StreamViewType": view});
+            let error = described(with(&[("StreamSpecification", specification)])).await.unwrap_err();
+            assert_eq!(error, TableError::View { table: fake::table_name(), found: view.to_owned() });
+            let hint = error.hint().unwrap();
+            assert!(hint.contains("StreamEnabled=false") && hint.contains("new ARN"), "{hint}");
+        }
+    }
+
+    #[tokio::test]
+    async fn errors_of_the_service_say_what_can_be_done() {
+        for (code, kind) in [
+            ("ResourceNotFoundException", Kind::Invalid),
+            ("AccessDeniedException", Kind::Invalid),
+            ("UnrecognizedClientException", Kind::Invalid),
+            ("ThrottlingException", Kind::Unavailable),
+            ("InternalServerError", Kind::Unavailable),
+            ("ValidationException", Kind::Invalid),
+        ] {
+            let fake = fake::start(move |_, _| fake::error(code)).await;
+            let error = describe(&fake.client, &fake::table_name(), second(1)).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{code}: {error}");
+            assert!(error.to_string().contains("notes"), "{error}");
+        }
+        let fake = fake::start(|_, _| panic!("never asked")).await;
+        let client = fake.client.clone();
+        drop(fake);
+        let error = describe(&client, &fake::table_name(), second(1)).await.unwrap_err();
+        assert!(matches!(error, TableError::Unavailable { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_make_sense_is_no_description() {
+        for changes in [
+            [("LatestStreamArn", json!("arn:aws:dynamodb:eu-west-1:0:table/other/stream/x"))],
+            [("LatestStreamArn", json!("nonsense"))],
+            [("AttributeDefinitions", json!([]))],
+            [("KeySchema", json!([]))],
+            [(
+                "AttributeDefinitions",
+                json!([
+                    {"AttributeName": "noteId", "AttributeType": "BOOL"},
+                    {"AttributeName": "createdAt", "AttributeType": "N"}
+                ]),
+            )],
+        ] {
+            let error = described(with(&changes)).await.unwrap_err();
+            assert!(matches!(error, TableError::Malformed { .. }), "{changes:?}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn table_json_is_written_only_when_it_says_something_new() {
+        let store = MemoryStore::new();
+        let document = described(fake::table()).await.unwrap();
+        assert!(store_description(&store, &document).await.unwrap());
+        let later = TableDocument { described_at: second(1_600_000_000), ..document.clone() };
+        assert!(!store_description(&store, &later).await.unwrap());
+        let mut changed = later;
+        changed.description["DeletionProtectionEnabled"] = json!(false);
+        assert!(store_description(&store, &changed).await.unwrap());
+        let key = layout::table_document(document.stream_arn.timeline());
+        assert_eq!(documents::read::<TableDocument>(&store, &key).await.unwrap().unwrap(), changed);
+    }
+
+    #[tokio::test]
+    async fn what_was_known_is_kept_when_it_cannot_be_read_any_more() {
+        let store = MemoryStore::new();
+        let document = described(fake::table()).await.unwrap();
+        store_description(&store, &document).await.unwrap();
+        let poorer = TableDocument {
+            time_to_live: None,
+            tags: None,
+            point_in_time_recovery: None,
+            not_read: vec!["TTL: denied".to_owned()],
+            ..document.clone()
+        };
+        assert!(store_description(&store, &poorer).await.unwrap());
+        let key = layout::table_document(document.stream_arn.timeline());
+        let stored = documents::read::<TableDocument>(&store, &key).await.unwrap().unwrap();
+        assert_eq!((&stored.tags, &stored.time_to_live), (&document.tags, &document.time_to_live));
+        assert_eq!(stored.not_read, poorer.not_read);
+        assert!(!store_description(&store, &poorer).await.unwrap());
+    }
+
+    async fn start(label: &str, created: Option<u64>, first_seen: u64) -> StartDocument {
+        let arn = format!("arn:aws:dynamodb:eu-west-1:000000000000:table/notes/stream/{label}");
+        let mut document = described(with(&[("LatestStreamArn", json!(arn))])).await.unwrap();
+        document.created_milliseconds = created;
+        start_of(&document, second(first_seen))
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_was_born_with_its_table_is_whole() {
+        let born = CREATED / 1000;
+        for (label, created) in [
+            ("2020-03-29T10:00:00.123", CREATED),
+            ("2020-03-29T10:00:01.000", CREATED + 10),
+            ("2020-03-29T10:00:00.900", CREATED + 1800),
+            ("1585476001", CREATED),
+            ("1585476000", CREATED + 1999),
+            ("1585476000500", CREATED + 700),
+        ] {
+            let start = start(label, Some(created), born + 10).await;
+            assert!(start.whole, "{label} {created}: {}", start.reason);
+            assert!(start.covered_from.get() <= born + 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_younger_than_its_table_is_not_whole_but_covered_from_its_birth() {
+        let born = CREATED / 1000;
+        for label in ["2020-03-29T10:00:02.000", "2020-03-29T10:00:01.200", "2020-03-29T10:05:00.123", "1585476002"] {
+            let start = start(label, Some(CREATED + 123), born + 600).await;
+            assert!(!start.whole, "{label}");
+            assert!(start.reason.contains("what was written before"), "{}", start.reason);
+            assert!(start.covered_from.get() > born && start.covered_from.get() <= born + 300);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_first_seen_after_a_day_has_lost_its_first_records() {
+        let born = CREATED / 1000;
+        let day = 24 * 3600;
+        let in_time = start("2020-03-29T10:00:00.123", Some(CREATED), born + day - 400).await;
+        assert!(in_time.whole && in_time.covered_from.get() == born);
+        let late = start("2020-03-29T10:00:00.123", Some(CREATED), born + 2 * day).await;
+        assert!(!late.whole && late.reason.contains("older than a day"), "{}", late.reason);
+        assert_eq!(late.covered_from.get(), born + day + 300);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_is_not_taken_as_whole() {
+        let born = CREATED / 1000;
+        let unknown = start("ddblocal-7", Some(CREATED), born + 10).await;
+        assert!(!unknown.whole && unknown.covered_from.get() == born + 10);
+        let no_creation = start("2020-03-29T10:00:00.123", None, born + 10).await;
+        assert!(!no_creation.whole && no_creation.covered_from.get() == born);
+        let before_the_table = start("2020-03-29T09:00:00.123", Some(CREATED), born + 10).await;
+        assert!(!before_the_table.whole, "{}", before_the_table.reason);
+        let in_the_future = start("2020-03-29T12:00:00.123", Some(CREATED), born + 10).await;
+        assert!(!in_the_future.whole && in_the_future.covered_from.get() == born + 10);
+        // This machine's clock may be a little behind.
+        assert!(start("2020-03-29T10:00:00.123", Some(CREATED), born - 60).await.whole);
+    }
+}

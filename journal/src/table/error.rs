@@ -1,6 +1,6 @@
 //! What can go wrong with a live table, told from what the service answers.
 
-use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use thiserror::Error;
 
 use crate::error::{Classify, Kind};
@@ -155,13 +155,13 @@ impl TableError {
     {
         let table = table.clone();
         let SdkError::ServiceError(answer) = error else {
-            let reason = DisplayErrorContext(error).to_string();
+            let reason = chain(error);
             return Self::Unavailable { action, table, reason };
         };
         let answer = answer.err();
         let code = answer.code().unwrap_or_default();
         let reason = match (code, answer.message()) {
-            ("", None) => DisplayErrorContext(answer).to_string(),
+            ("", None) => chain(answer),
             (code, None) => code.to_owned(),
             ("", Some(message)) => message.to_owned(),
             (code, Some(message)) => format!("{code}: {message}"),
@@ -185,4 +185,19 @@ impl TableError {
             _ => Self::Refused { action, table, reason },
         }
     }
+}
+
+/// An error and what caused it, in one line. The SDK's own errors say little without their causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }

@@ -4,6 +4,8 @@ pub mod baseline;
 mod capacity;
 pub mod description;
 mod error;
+#[cfg(test)]
+mod fake;
 pub mod recreate;
 mod wire;
 

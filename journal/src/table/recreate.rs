@@ -380,3 +380,101 @@ pub fn settings_after(document: &TableDocument) -> SettingsAfter {
         description(document).is_ok_and(|description| description.deletion_protection_enabled);
     settings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{describe, fake};
+    use super::*;
+    use crate::model::Second;
+    use serde_json::{Value, json};
+
+    async fn document(table: Value) -> TableDocument {
+        let fake = fake::start(move |operation, _| fake::describe(operation, &table)).await;
+        describe(&fake.client, &fake::table_name(), Second::MIN).await.unwrap()
+    }
+
+    /// What the service is asked to make.
+    async fn request(recreation: Recreation) -> Value {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let fake = fake::start(move |operation, body| {
+            assert_eq!(operation, "CreateTable");
+            sender.send(body.clone()).unwrap();
+            (200, json!({}))
+        })
+        .await;
+        recreation.input.send_with(&fake.client).await.unwrap();
+        receiver.recv().unwrap()
+    }
+
+    fn new_name() -> TableName {
+        TableName::parse("notes-restored").unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_table_is_made_again_with_everything_but_what_would_hinder_a_restore() {
+        let recreation = create_table_input(&document(fake::table()).await, &new_name()).unwrap();
+        assert_eq!(recreation.notes.len(), 2, "{:?}", recreation.notes);
+        assert!(recreation.notes[1].contains("eu-north-1"));
+        let body = request(recreation).await;
+        let table = fake::table();
+        assert_eq!(body["TableName"], "notes-restored");
+        for same in ["KeySchema", "AttributeDefinitions", "StreamSpecification"] {
+            assert_eq!(body[same], table[same], "{same}");
+        }
+        assert_eq!(body["BillingMode"], "PROVISIONED");
+        assert_eq!(body["ProvisionedThroughput"], json!({"ReadCapacityUnits": 5, "WriteCapacityUnits": 6}));
+        assert_eq!(body["DeletionProtectionEnabled"], false);
+        assert_eq!(body["TableClass"], "STANDARD_INFREQUENT_ACCESS");
+        assert_eq!(body["SSESpecification"]["KMSMasterKeyId"], "arn:aws:kms:eu-west-1:0:key/k");
+        let index = &body["GlobalSecondaryIndexes"][0];
+        assert_eq!(index["IndexName"], "by-country");
+        assert_eq!(index["Projection"], json!({"ProjectionType": "INCLUDE", "NonKeyAttributes": ["a", "b"]}));
+        assert_eq!(index["ProvisionedThroughput"], json!({"ReadCapacityUnits": 3, "WriteCapacityUnits": 4}));
+        assert_eq!(body["LocalSecondaryIndexes"][0]["Projection"], json!({"ProjectionType": "ALL"}));
+    }
+
+    #[tokio::test]
+    async fn a_table_paid_by_request_is_made_so_again() {
+        for (summary, units) in [(json!({"BillingMode": "PAY_PER_REQUEST"}), 0), (Value::Null, 0)] {
+            let mut table = fake::table();
+            table["BillingModeSummary"] = summary;
+            table["OnDemandThroughput"] = json!({"MaxReadRequestUnits": 100, "MaxWriteRequestUnits": 50});
+            table["ProvisionedThroughput"] = json!({"ReadCapacityUnits": units, "WriteCapacityUnits": units});
+            table["GlobalSecondaryIndexes"][0]["ProvisionedThroughput"] = table["ProvisionedThroughput"].clone();
+            let body = request(create_table_input(&document(table).await, &new_name()).unwrap()).await;
+            assert_eq!(body["BillingMode"], "PAY_PER_REQUEST");
+            assert_eq!(body["OnDemandThroughput"]["MaxWriteRequestUnits"], 50);
+            assert!(body.get("ProvisionedThroughput").is_none());
+            assert!(body["GlobalSecondaryIndexes"][0].get("ProvisionedThroughput").is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_description_without_a_key_cannot_make_a_table() {
+        let mut document = document(fake::table()).await;
+        document.description = json!({"TableName": "notes"});
+        let error = create_table_input(&document, &new_name()).unwrap_err();
+        assert!(error.to_string().contains("KeySchema"), "{error}");
+        assert_eq!(error.kind(), Kind::Corrupt);
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_the_items_is_told() {
+        let mut document = document(fake::table()).await;
+        document.not_read = vec!["something".to_owned()];
+        let settings = settings_after(&document);
+        assert_eq!(settings.time_to_live.as_deref(), Some("expires"));
+        assert_eq!(settings.tags, BTreeMap::from([("team".to_owned(), "notes".to_owned())]));
+        assert_eq!(settings.point_in_time_recovery, Some(PointInTimeRecovery { days: Some(7) }));
+        assert!(settings.deletion_protection);
+        assert_eq!(settings.notes.len(), 2, "{:?}", settings.notes);
+        assert!(settings.notes[1].contains("aws:cloudformation:stack-name"));
+
+        document.time_to_live = Some(json!({"TimeToLiveStatus": "DISABLED"}));
+        document.point_in_time_recovery = Some(json!({"PointInTimeRecoveryStatus": "DISABLED"}));
+        document.tags = None;
+        document.description["DeletionProtectionEnabled"] = json!(false);
+        document.not_read.clear();
+        assert_eq!(settings_after(&document), SettingsAfter::default());
+    }
+}

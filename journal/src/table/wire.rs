@@ -23,6 +23,13 @@ fn list<T>(members: &[T], show: impl Fn(&T) -> Value) -> Value {
     if members.is_empty() { Value::Null } else { members.iter().map(show).collect() }
 }
 
+/// A list whose order says nothing, sorted by the members' names: the service does not promise the same order twice.
+fn named<T>(members: &[T], name: impl Fn(&T) -> Option<&str>, show: impl Fn(&T) -> Value) -> Value {
+    let mut members: Vec<&T> = members.iter().collect();
+    members.sort_by(|a, b| name(a).cmp(&name(b)));
+    list(&members, |member| show(member))
+}
+
 fn time(time: Option<&DateTime>) -> Value {
     match time {
         Some(time) if time.has_subsec_nanos() => json!(time.as_secs_f64()),
@@ -56,8 +63,12 @@ pub(super) fn table(table: &TableDescription) -> Value {
     let class = table.table_class_summary().map(|class| {
         object([("TableClass", json!(class.table_class().map(aws_sdk_dynamodb::types::TableClass::as_str)))])
     });
-    let replicas = list(table.replicas(), |replica| object([("RegionName", json!(replica.region_name()))]));
-    let vectors = list(table.vector_indexes(), |index| object([("IndexName", json!(index.index_name()))]));
+    let replicas = named(table.replicas(), aws_sdk_dynamodb::types::ReplicaDescription::region_name, |replica| {
+        object([("RegionName", json!(replica.region_name()))])
+    });
+    let vectors = named(table.vector_indexes(), aws_sdk_dynamodb::types::VectorIndexDescription::index_name, |index| {
+        object([("IndexName", json!(index.index_name()))])
+    });
     object([
         ("TableName", json!(table.table_name())),
         ("TableId", json!(table.table_id())),
@@ -68,8 +79,14 @@ pub(super) fn table(table: &TableDescription) -> Value {
         ("ProvisionedThroughput", throughput(table.provisioned_throughput())),
         ("BillingModeSummary", json!(billing)),
         ("OnDemandThroughput", on_demand(table.on_demand_throughput())),
-        ("GlobalSecondaryIndexes", list(table.global_secondary_indexes(), global_index)),
-        ("LocalSecondaryIndexes", list(table.local_secondary_indexes(), local_index)),
+        (
+            "GlobalSecondaryIndexes",
+            named(table.global_secondary_indexes(), GlobalSecondaryIndexDescription::index_name, global_index),
+        ),
+        (
+            "LocalSecondaryIndexes",
+            named(table.local_secondary_indexes(), LocalSecondaryIndexDescription::index_name, local_index),
+        ),
         ("StreamSpecification", json!(stream)),
         ("LatestStreamArn", json!(table.latest_stream_arn())),
         ("LatestStreamLabel", json!(table.latest_stream_label())),

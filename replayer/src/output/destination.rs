@@ -122,11 +122,11 @@ impl Destination {
         }
         let name = path.file_name().ok_or_else(|| create(io::ErrorKind::InvalidInput.into()))?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new()
-            .prefix(&format!(".{}.", name.to_string_lossy()))
-            .suffix(".partial")
-            .tempfile_in(folder)
-            .map_err(create)?;
+        let prefix = format!(".{}.", name.to_string_lossy());
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(".partial");
+        open_to_umask(&mut builder);
+        let file = builder.tempfile_in(folder).map_err(create)?;
         let counted = BufWriter::with_capacity(BUFFER_BYTES, Counted { raw: Raw::File(file), bytes: 0 });
         let writer = match path.extension().and_then(|extension| extension.to_str()) {
             Some("gz") => Compressing::Gzip(GzEncoder::new(counted, flate2::Compression::default())),
@@ -175,6 +175,16 @@ impl Destination {
         Ok(counted.bytes)
     }
 }
+
+/// A temporary file is its owner's alone by default; an export has the permissions that any new file has.
+#[cfg(unix)]
+fn open_to_umask(builder: &mut tempfile::Builder<'_, '_>) {
+    use std::os::unix::fs::PermissionsExt as _;
+    builder.permissions(std::fs::Permissions::from_mode(0o666));
+}
+
+#[cfg(not(unix))]
+fn open_to_umask(_builder: &mut tempfile::Builder<'_, '_>) {}
 
 impl Write for Destination {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

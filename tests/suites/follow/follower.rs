@@ -15,7 +15,7 @@ use super::stream::At;
 
 /// A journal in a folder of its own, and the table it is of.
 pub(crate) struct Journal {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(crate) url: String,
     pub(crate) table: String,
     environment: Vec<(&'static str, String)>,
@@ -26,7 +26,7 @@ impl Journal {
         let folder = tempfile::tempdir().unwrap();
         let url = journal::store::file_url(&folder.path().join("journal")).unwrap();
         let _ = journal().args(["init", "--journal", &url]).run().success();
-        Self { _folder: folder, url, table: table.to_owned(), environment: peer.environment.clone() }
+        Self { folder, url, table: table.to_owned(), environment: peer.environment.clone() }
     }
 
     fn program(&self, program: Program, command: &str) -> Program {
@@ -63,7 +63,9 @@ impl Journal {
 
     /// Makes a new table of the state at a cut.
     pub(crate) async fn restore(&self, label: Option<&str>, at: At, to: &str) -> Finished {
-        run(cut(self.program(replay(), "restore").args(["--to", to]), label, at)).await.success()
+        let program = self.program(replay(), "restore").args(["--as", to]);
+        let program = program.arg("--run-file").arg(self.folder.path().join(format!("{to}.json")));
+        run(cut(program, label, at)).await.success()
     }
 
     /// Every record that the journal has of a timeline, as (key, sequence number) in order of the sequence numbers, and

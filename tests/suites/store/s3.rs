@@ -100,6 +100,34 @@ async fn a_body_that_breaks_off_is_read_again() {
     assert!(proxy.is_done());
 }
 
+/// Pages that say that there is more, with and without the way to it.
+const MORE: &str = "<ListBucketResult><IsTruncated>true</IsTruncated>\
+                    <NextContinuationToken>token</NextContinuationToken></ListBucketResult>";
+const NOWHERE: &str = "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>";
+
+#[tokio::test]
+async fn a_listing_that_says_there_is_more_goes_on_or_fails() {
+    let Some((proxy, store)) = behind_faults("a_listing_that_says_there_is_more_goes_on_or_fails").await else {
+        return;
+    };
+    store.put_new("a", body()).await.unwrap();
+    // MiniStack does not know the token of an answer that it did not give, and lists from the start.
+    proxy.plan("GET", [Fault::Answer(200, MORE)]);
+    let _ = store.list("", None).await;
+    let asked = proxy.take_seen("GET");
+    assert!(asked.len() == 2 && asked[1].target.contains("continuation-token=token"), "{asked:?}");
+    for answers in [vec![Fault::Answer(200, MORE); 2], vec![Fault::Answer(200, NOWHERE)]] {
+        for folders in [false, true] {
+            proxy.plan("GET", answers.clone());
+            let failed = if folders { store.list_folders("").await.err() } else { store.list_all("").await.err() };
+            assert!(matches!(&failed, Some(StoreError::Refused { action: "list", .. })), "{failed:?}");
+        }
+    }
+    proxy.plan("GET", [Fault::Answer(200, "<ListVersionsResult><IsTruncated>true</IsTruncated></ListVersionsResult>")]);
+    assert!(matches!(store.list_versions("").await, Err(StoreError::Refused { .. })));
+    assert!(proxy.is_done());
+}
+
 #[tokio::test]
 async fn attempts_are_bounded_and_told() {
     let Some((proxy, store)) = behind_faults("attempts_are_bounded_and_told").await else { return };

@@ -347,6 +347,8 @@ fn options() -> FollowOptions {
         batch_age: POLL,
         checkpoint_age: Duration::from_secs(1),
         relist: Duration::from_secs(1),
+        // The embedded service is never behind with its descriptions.
+        end_grace: Duration::ZERO,
         ..FollowOptions::default()
     }
 }

@@ -84,6 +84,15 @@ impl Checkpoint {
         }
     }
 
+    /// The shard has no record from before this second, for it comes after one that ended then. Of several such seconds the
+    /// earliest counts. Says nothing of a shard that has been read.
+    pub(super) fn inherit(&mut self, second: Second) {
+        if !self.has_progress() && self.document.read_through.is_none_or(|through| second < through) {
+            self.document.read_through = Some(second);
+            self.saved = false;
+        }
+    }
+
     /// The shard is closed and durable to its end.
     pub(super) fn finish(&mut self) {
         self.saved &= self.document.finished;

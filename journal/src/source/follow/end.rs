@@ -36,8 +36,12 @@ pub(super) async fn is_gone(line: &Line, stop: &Stop) -> Result<bool, Halt> {
 /// Why a stream that is over is over.
 fn reason(line: &Line, sight: Option<&TableSight>, document: Option<&TableDocument>) -> &'static str {
     let Some(sight) = sight else { return TABLE_DELETED };
+    // A stream that was never described is of this table if it is not older than it.
     let same_table = document.map_or_else(
-        || sight.stream.as_ref().is_some_and(|stream| stream.arn == line.stream),
+        || {
+            let birth = line.timeline().label.birth_milliseconds();
+            birth.zip(sight.created_milliseconds).is_some_and(|(birth, created)| created <= birth)
+        },
         |document| sight.is_same_table(document),
     );
     if same_table && sight.status != "DELETING" { STREAM_DISABLED } else { TABLE_DELETED }

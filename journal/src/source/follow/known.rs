@@ -1,33 +1,66 @@
 //! The timelines of a table that the journal knows.
 
+use tracing::{error, warn};
+
 use crate::documents::{self, DocumentError, TableDocument};
+use crate::error::Classify as _;
 use crate::layout;
-use crate::model::{TableName, Timeline, TimelineLabel};
+use crate::model::{StreamArn, TableName, Timeline, TimelineLabel};
 use crate::store::ReadStore;
 
-/// A timeline with a description of its table: one that was followed, or of which a baseline was taken. Timelines that were
-/// ingested from files have none, and nobody can say in which account their streams are.
+/// A timeline of the journal that was followed, or whose table was described.
 #[derive(Debug, Clone)]
 pub(super) struct KnownTimeline {
     pub(super) timeline: Timeline,
-    pub(super) document: TableDocument,
+    /// What its table was like. Absent where the table was gone before it could be described.
+    pub(super) document: Option<TableDocument>,
     /// Whether a follower saw its stream.
     pub(super) started: bool,
     /// Whether it has ended.
     pub(super) ended: bool,
 }
 
-/// All timelines of `table` with a description.
+impl KnownTimeline {
+    /// The stream's ARN: as described or, where it was not, that of another stream of the table with this label.
+    pub(super) fn stream(&self, other: Option<&StreamArn>) -> Option<StreamArn> {
+        if let Some(document) = &self.document {
+            return Some(document.stream_arn.clone());
+        }
+        let (table, _) = other?.as_str().rsplit_once('/')?;
+        StreamArn::parse(&format!("{table}/{}", self.timeline.label)).ok()
+    }
+}
+
+/// All timelines of `table` that were followed or described. Those that were only ingested from files are left out: nobody can
+/// say in which account their streams are.
 pub(super) async fn timelines(store: &dyn ReadStore, table: &TableName) -> Result<Vec<KnownTimeline>, DocumentError> {
     let mut known = Vec::new();
     for folder in store.list_folders(&layout::table_folder(table)).await? {
         let Ok(label) = TimelineLabel::parse(&folder) else { continue };
         let timeline = Timeline { table: table.clone(), label };
-        let document: Option<TableDocument> = documents::read(store, &layout::table_document(&timeline)).await?;
-        let Some(document) = document.filter(|document| *document.stream_arn.timeline() == timeline) else { continue };
+        let document = description(store, &timeline).await?;
         let started = documents::read::<serde_json::Value>(store, &layout::start_document(&timeline)).await?.is_some();
+        if document.is_none() && !started {
+            continue;
+        }
         let ended = documents::read::<serde_json::Value>(store, &layout::end_document(&timeline)).await?.is_some();
         known.push(KnownTimeline { timeline, document, started, ended });
     }
     Ok(known)
+}
+
+/// The description of the timeline's table. One that is not whole counts as none: live streams cannot wait until it is mended.
+async fn description(store: &dyn ReadStore, timeline: &Timeline) -> Result<Option<TableDocument>, DocumentError> {
+    let key = layout::table_document(timeline);
+    match documents::read::<TableDocument>(store, &key).await {
+        Err(malformed @ DocumentError::Malformed { .. }) => {
+            error!(%timeline, hint = malformed.hint().unwrap_or_default(), "the description of the table is left aside: {malformed}");
+            Ok(None)
+        }
+        Ok(Some(document)) if document.stream_arn.timeline() != timeline => {
+            warn!(%timeline, "{key} is of another timeline and is left aside");
+            Ok(None)
+        }
+        document => document,
+    }
 }

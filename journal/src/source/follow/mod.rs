@@ -15,7 +15,6 @@ mod birth;
 mod checkpoint;
 mod clock;
 mod context;
-mod description;
 mod end;
 mod gap;
 mod known;

@@ -27,6 +27,9 @@ pub struct FollowOptions {
     pub describe_age: Duration,
     /// Records younger than this are not trimmed by the service: its 24 hours less a margin.
     pub retention: Duration,
+    /// A stream that has been disabled for so long, or could not be found for so long and is not named by the table as its
+    /// own, is over: a description may be behind by as much, and not show the last shards yet.
+    pub end_grace: Duration,
     /// How long a closed shard waits for its children to be listed before it counts as finished without any.
     pub child_grace: Duration,
     /// Pages of records, about 1 MB each, that may be in memory at once, in all shards of all tables together.
@@ -52,9 +55,10 @@ impl Default for FollowOptions {
             checkpoint_age: Duration::from_secs(15),
             table_poll: Duration::from_secs(5),
             relist: Duration::from_secs(30),
-            describe_age: Duration::from_secs(900),
-            retention: Duration::from_secs(23 * 3600),
-            child_grace: Duration::from_secs(300),
+            describe_age: Duration::from_mins(15),
+            retention: Duration::from_hours(23),
+            end_grace: Duration::from_secs(10),
+            child_grace: Duration::from_mins(5),
             memory_pages: 128,
             once: false,
             wait: false,

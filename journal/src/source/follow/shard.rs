@@ -152,11 +152,8 @@ impl ShardReader {
     /// A shard of which nothing was ever read begins at the oldest record that is left, and the service does not say how
     /// many are not. It can have lost some only if it may have had records longer ago than the service keeps them.
     fn suspect_silent_trim(&mut self) {
-        let Some(known) = self.checkpoint.document().read_through.filter(|_| self.position == Position::TrimHorizon)
-        else {
-            return;
-        };
-        if !self.is_within_retention(known) {
+        let known = self.checkpoint.document().read_through.unwrap_or_else(|| self.line.covered_from());
+        if self.position == Position::TrimHorizon && !self.is_within_retention(known) {
             self.open_gap = Some(OpenGap {
                 after: None,
                 from: known.before(),
@@ -178,7 +175,12 @@ impl ShardReader {
         let iterator = match self.iterator.take() {
             Some(iterator) => iterator,
             None => match self.renew().await {
-                Some(Ok(iterator)) => iterator,
+                Some(Ok(iterator)) => {
+                    // It begins right behind the last record, however far into an empty stretch the one before it had come.
+                    self.empties.clear();
+                    self.empty_reads = 0;
+                    iterator
+                }
                 Some(Err(error)) => return self.failed(error, None).await,
                 None => return Ok(Step::End(ShardEnd::Stopped)),
             },

@@ -10,7 +10,7 @@ use super::backoff::Halt;
 use super::context::Line;
 use super::end::{DISABLED_GAP, STREAM_DISABLED};
 use super::gap;
-use super::known;
+use super::known::{self, KnownTimeline};
 use super::stop::Stop;
 use crate::documents::{self, EndDocument, GapDocument, TableDocument};
 use crate::layout;
@@ -26,7 +26,8 @@ pub(super) async fn state_gap(line: &Line, stop: &Stop, document: &TableDocument
     let timelines = context.retry(stop, &what, || known::timelines(store, &line.timeline().table)).await?;
     let earlier = timelines
         .into_iter()
-        .filter(|known| known.document.stream_arn != line.stream && same_table(&known.document, document))
+        .filter(|known| known.timeline != *line.timeline())
+        .filter(|known| is_of_same_table(known, document))
         .filter_map(|known| Some((known.timeline.label.birth_milliseconds().filter(|birth| *birth < born)?, known)))
         .max_by_key(|(birth, _)| *birth);
     let Some((_, earlier)) = earlier else { return Ok(()) };
@@ -64,9 +65,15 @@ pub(super) async fn state_gap(line: &Line, stop: &Stop, document: &TableDocument
     gap::state_as(line, stop, &name, &gap).await
 }
 
-fn same_table(one: &TableDocument, other: &TableDocument) -> bool {
-    match (&one.table_id, &other.table_id) {
-        (Some(one), Some(other)) => one == other,
-        _ => one.created_milliseconds.is_some() && one.created_milliseconds == other.created_milliseconds,
+fn is_of_same_table(earlier: &KnownTimeline, document: &TableDocument) -> bool {
+    let created = document.created_milliseconds;
+    let Some(described) = &earlier.document else {
+        // A stream that was never described is of this table if it is not older than it.
+        let birth = earlier.timeline.label.birth_milliseconds();
+        return birth.zip(created).is_some_and(|(birth, created)| created <= birth);
+    };
+    match (&described.table_id, &document.table_id) {
+        (Some(earlier), Some(later)) => earlier == later,
+        _ => described.created_milliseconds.is_some() && described.created_milliseconds == created,
     }
 }

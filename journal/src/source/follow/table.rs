@@ -13,17 +13,17 @@ use tracing::{error, info, warn};
 
 use super::backoff::{Halt, Patience, Retry};
 use super::context::{Context, Line, Tally};
-use super::description;
 use super::known::{self, KnownTimeline};
 use super::report::FollowError;
 use super::stop::Stop;
 use super::switched;
 use super::timeline::{TimelineEnd, TimelineFollower};
 use crate::documents::{StartDocument, TableDocument};
-use crate::error::Error;
-use crate::model::{StreamArn, TableName};
+use crate::error::{Error, Kind};
+use crate::model::{Second, StreamArn, TableName};
 use crate::source::VIEW_NEEDED;
 use crate::source::stream::{StreamSight, TableSight};
+use crate::table;
 
 /// Tries to reach the service at all, before it has answered once.
 const FIRST_TRIES: u32 = 6;
@@ -93,10 +93,14 @@ impl TableFollower {
     }
 
     async fn run(&mut self) -> Result<(), Halt> {
-        self.take_up_known().await?;
+        let known = self.known_timelines().await?;
+        self.known = known.iter().any(|known| known.started);
         let mut first = true;
         loop {
             let sight = self.look(first).await?;
+            if first {
+                self.take_up(&known, sight.as_ref());
+            }
             self.consider(sight.as_ref()).await?;
             if first
                 && !self.known
@@ -144,21 +148,26 @@ impl TableFollower {
         self.running.is_empty() && (options.once || options.until_ended && !has_stream && !self.followed.is_empty())
     }
 
-    /// Timelines that the journal knows and that have not ended.
-    async fn take_up_known(&mut self) -> Result<(), Halt> {
+    async fn known_timelines(&self) -> Result<Vec<KnownTimeline>, Halt> {
         let what = format!("looking for timelines of table {}", self.table);
-        let (store, table) = (Arc::clone(&self.context.store), self.table.clone());
-        let known = self.context.retry(&self.stop, &what, || known::timelines(store.as_ref(), &table)).await?;
-        self.known = known.iter().any(|known| known.started);
-        for KnownTimeline { timeline, document, started, ended } in known {
-            if ended || !started {
-                continue;
+        let store = self.context.store.as_ref();
+        self.context.retry(&self.stop, &what, || known::timelines(store, &self.table)).await
+    }
+
+    /// Takes up the timelines that the journal knows and that have not ended.
+    fn take_up(&mut self, known: &[KnownTimeline], sight: Option<&TableSight>) {
+        let described = known.iter().find_map(|known| known.document.as_ref()).map(|document| &document.stream_arn);
+        let other = described.or_else(|| Some(&sight?.stream.as_ref()?.arn));
+        for known in known.iter().filter(|known| known.started && !known.ended) {
+            let timeline = &known.timeline;
+            match known.stream(other) {
+                Some(stream) => {
+                    info!(%timeline, "the journal knows the timeline and not its end: it is taken up");
+                    self.begin(stream, known.document.clone());
+                }
+                None => warn!(%timeline, "a timeline without an end cannot be taken up: its stream's ARN is not known"),
             }
-            info!(%timeline, "the journal knows the timeline and not its end: it is taken up");
-            let stream = document.stream_arn.clone();
-            self.begin(stream, Some(document));
         }
-        Ok(())
     }
 
     async fn look(&self, first: bool) -> Result<Option<TableSight>, Halt> {
@@ -249,13 +258,26 @@ impl TableFollower {
             // Made again in this very moment: then the next look finds the other stream.
             .filter(|document| document.stream_arn == *arn);
         if let Some(document) = &document {
-            let what = format!("writing the description of table {}", self.table);
-            self.context.retry(&self.stop, &what, || description::store(store.as_ref(), document)).await?;
-            self.described_at = self.context.clock.running();
+            self.store_description(document).await?;
         }
         info!(%timeline, stream = %arn, "first sight of the stream");
         self.begin(arn.clone(), document.clone());
         self.state_gaps().await
+    }
+
+    /// Writes `table.json`. That a stored one is not whole must not keep the changes from being read: they cannot wait.
+    async fn store_description(&mut self, document: &TableDocument) -> Result<(), Halt> {
+        let store = Arc::clone(&self.context.store);
+        let what = format!("writing the description of table {}", self.table);
+        self.described_at = self.context.clock.running();
+        match self.context.retry(&self.stop, &what, || table::store_description(store.as_ref(), document)).await {
+            Err(Halt::Failed(error)) if error.kind() == Kind::Corrupt => {
+                let hint = error.hint().unwrap_or_default();
+                error!(table = %self.table, hint, "the description of the table cannot be kept up to date: {error}");
+                Ok(())
+            }
+            stored => stored.map(|_| ()),
+        }
     }
 
     fn begin(&mut self, stream: StreamArn, document: Option<TableDocument>) {
@@ -269,12 +291,21 @@ impl TableFollower {
                 whole: false,
                 reason: "the table was gone before it could be described".to_owned(),
             },
-            |document| description::start_of(document, now),
+            |document| table::start_of(document, now),
         );
+        let start = self.trusted(start, now);
         let follower = TimelineFollower::new(Arc::clone(&line), stop, document.clone(), start);
         self.tally.lock().timelines += 1;
         self.followed.insert(stream.clone(), Followed { line, document });
         self.running.spawn(async move { (stream, follower.follow().await) });
+    }
+
+    /// What the start may claim: records that are trimmed before the first shard is read cannot be promised. What is trimmed
+    /// after a longer wait than allowed for here is a gap of its own.
+    fn trusted(&self, start: StartDocument, now: Second) -> StartDocument {
+        let retention = self.context.options.retention.as_secs();
+        let readable = Second::new(now.get().saturating_sub(retention - retention / 24)).unwrap_or(now);
+        StartDocument { covered_from: start.covered_from.max(readable.min(now)), ..start }
     }
 
     async fn ended(&mut self, joined: Result<(StreamArn, Result<TimelineEnd, Error>), JoinError>) -> Result<(), Halt> {
@@ -310,7 +341,7 @@ impl TableFollower {
         let described = context.service.describe_table(&self.table, context.clock.now()).await;
         let stored = match described {
             Ok(Some(document)) if document.stream_arn == *arn => {
-                description::store(context.store.as_ref(), &document).await.map_err(Error::from)
+                table::store_description(context.store.as_ref(), &document).await.map(|_| ()).map_err(Error::from)
             }
             Ok(_) => Ok(()),
             Err(error) => Err(error.into()),

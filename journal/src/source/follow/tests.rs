@@ -3,7 +3,16 @@
 use super::simulator::run::{Profile, Run, Seen};
 use super::simulator::service::Unkindness;
 
-fn many(seeds: std::ops::Range<u64>, profile: &Profile) -> Seen {
+/// Runs `count` seeds from `first` on. In the environment, `JOURNAL_SIMULATION_FACTOR` runs so many times as many, and
+/// `JOURNAL_SIMULATION_SEED` runs one alone.
+fn many(first: u64, count: u64, profile: &Profile) -> Seen {
+    let setting = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let factor = setting("JOURNAL_SIMULATION_FACTOR").unwrap_or(1);
+    let seeds = setting("JOURNAL_SIMULATION_SEED").map_or(first..first + count * factor, |seed| seed..seed + 1);
+    if std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    }
     let mut seen = Seen::default();
     for seed in seeds {
         let run = std::panic::catch_unwind(|| Run::check(seed, profile.clone()));
@@ -26,32 +35,32 @@ fn a_kind_world_is_followed_without_a_gap() {
         switches: 0,
         ..Profile::default()
     };
-    let seen = many(0..3, &profile);
+    let seen = many(0, 3, &profile);
     assert!(seen.durable == seen.emitted && seen.emitted > 1000 && seen.shards > 20 && seen.gaps == 0);
 }
 
 #[test]
 fn a_follower_killed_at_any_moment_loses_nothing() {
-    let seen = many(100..130, &Profile::default());
-    assert!(seen.durable == seen.emitted && seen.ends > 30 && seen.lost == 0);
+    let seen = many(100_000, 12, &Profile::default());
+    assert!(seen.durable == seen.emitted && seen.ends > 10 && seen.lost == 0);
 }
 
 #[test]
 fn what_is_trimmed_before_it_is_read_is_stated() {
-    let seen = many(200..230, &Profile { late: 150, ..Profile::default() });
-    assert!(seen.lost > 1000 && seen.gaps > 30 && seen.durable > 10_000);
+    let seen = many(200_000, 12, &Profile { late: 150, ..Profile::default() });
+    assert!(seen.lost > 500 && seen.gaps > 20 && seen.durable > 5_000);
 }
 
 #[test]
 fn two_followers_at_once_make_the_same_history() {
-    let seen = many(300..310, &Profile { followers: 2, ..Profile::default() });
+    let seen = many(300_000, 6, &Profile { followers: 2, ..Profile::default() });
     assert!(seen.durable == seen.emitted && seen.ends > 5);
 }
 
 #[test]
 fn records_older_than_their_stream_are_left_out() {
     for numeric_labels in [false, true] {
-        let seen = many(400..405, &Profile { foreign: 50, numeric_labels, ..Profile::default() });
+        let seen = many(400_000, 5, &Profile { foreign: 50, numeric_labels, ..Profile::default() });
         assert!(seen.foreign > 20 && seen.durable == seen.emitted);
     }
 }
@@ -59,6 +68,6 @@ fn records_older_than_their_stream_are_left_out() {
 #[test]
 fn shards_that_never_close_are_read_until_they_are_empty() {
     let unkindness = Unkindness { never_closes: true, ..Profile::default().unkindness };
-    let seen = many(500..510, &Profile { unkindness, deletes: 10, ..Profile::default() });
+    let seen = many(500_000, 6, &Profile { unkindness, deletes: 10, ..Profile::default() });
     assert!(seen.durable == seen.emitted && seen.ends > 10);
 }

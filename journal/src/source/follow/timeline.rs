@@ -69,8 +69,11 @@ pub(super) struct TimelineFollower {
     /// When the last complete listing began.
     listed_at: Option<Duration>,
     next_listing: Duration,
-    /// Listings in a row that did not find a stream which the table says it has.
+    /// When the stream was first listed as disabled.
+    disabled_since: Option<Duration>,
+    /// Listings in a row that did not find the stream, and since when.
     missed: u32,
+    missing_since: Option<Duration>,
     /// The stream is no longer there.
     gone: bool,
     failure: Option<Error>,
@@ -94,7 +97,9 @@ impl TimelineFollower {
             status: None,
             listed_at: None,
             next_listing: Duration::ZERO,
+            disabled_since: None,
             missed: 0,
+            missing_since: None,
             gone: false,
             failure: None,
         }
@@ -179,6 +184,7 @@ impl TimelineFollower {
         match listing::list(&self.line, &self.stop).await? {
             Some(listing) => {
                 self.missed = 0;
+                self.missing_since = None;
                 self.gone = false;
                 self.listed_at = Some(began);
                 self.next_listing = began.saturating_add(self.context().options.relist);
@@ -188,13 +194,17 @@ impl TimelineFollower {
         }
     }
 
-    /// A stream that was just made may not be known everywhere yet, so the table is asked.
+    /// A stream that was just made may not be known everywhere yet: that it is gone is believed only after some time, and
+    /// when the table does not name it as its own.
     async fn stream_not_found(&mut self) -> Result<(), Halt> {
-        self.next_listing = self.running().saturating_add(RELIST_SOON);
-        if self.gone || end::is_gone(&self.line, &self.stop).await? {
-            if !self.gone {
-                warn!(timeline = %self.line.timeline(), "the stream is no longer there");
-            }
+        let running = self.running();
+        self.next_listing = running.saturating_add(RELIST_SOON);
+        let missing = running.saturating_sub(*self.missing_since.get_or_insert(running));
+        if self.gone {
+            return Ok(());
+        }
+        if missing >= self.context().options.end_grace && end::is_gone(&self.line, &self.stop).await? {
+            warn!(timeline = %self.line.timeline(), "the stream is no longer there");
             self.gone = true;
             for fate in self.fates.values() {
                 fate.abandoned.store(true, Ordering::Relaxed);
@@ -206,7 +216,7 @@ impl TimelineFollower {
         if matches!(self.context().patience(), Patience::Bounded(most) if self.missed >= most) {
             return Err(error.into());
         }
-        warn!(timeline = %self.line.timeline(), failures = self.missed, "{error}, but the table names it as its stream; trying again");
+        warn!(timeline = %self.line.timeline(), failures = self.missed, "{error}; trying again");
         Ok(())
     }
 
@@ -216,6 +226,9 @@ impl TimelineFollower {
             info!(timeline = %self.line.timeline(), status = ?listing.status, shards = listing.shards.len(), "stream status");
         }
         self.status = Some(listing.status);
+        if listing.status == StreamStatus::Disabled {
+            self.disabled_since = self.disabled_since.or(self.listed_at);
+        }
         self.tree.unlist_all();
         let mut new = Vec::new();
         for shard in &listing.shards {
@@ -248,22 +261,22 @@ impl TimelineFollower {
     /// A shard that appears in a timeline which was followed before comes from a shard that is known, or from one that came
     /// and went unseen. It has no record from before the end of the one it must come from.
     fn inherit_unseen(&mut self, new: &[&Shard]) {
-        let leaves: Vec<Option<Second>> = self
-            .tree
-            .finished_leaves()
-            .iter()
-            .filter_map(|leaf| self.checkpoints.get(leaf))
-            .map(Checkpoint::known_until)
-            .collect();
+        let covered_from = self.line.covered_from();
+        let ancestors = self.tree.possible_ancestors();
+        let ancestors = ancestors.iter().filter(|ancestor| new.iter().all(|shard| shard.id != **ancestor));
+        let earliest = ancestors
+            .filter_map(|ancestor| self.checkpoints.get(ancestor))
+            .map(|checkpoint| checkpoint.known_until().unwrap_or(covered_from))
+            .min();
         for shard in new {
             let parent = shard.parent.as_ref().filter(|parent| self.tree.contains(parent));
             let known = match parent.and_then(|parent| self.checkpoints.get(parent)) {
                 Some(parent) if parent.document().finished => parent.known_until(),
                 Some(_) => None,
-                None => leaves.iter().copied().min().flatten(),
+                None => earliest,
             };
             if let (Some(known), Some(checkpoint)) = (known, self.checkpoints.get_mut(&shard.id)) {
-                checkpoint.read_through(known);
+                checkpoint.inherit(known);
             }
         }
     }
@@ -356,13 +369,21 @@ impl TimelineFollower {
     async fn vanish(&mut self, id: &ShardId) -> Result<(), Halt> {
         let Some(checkpoint) = self.checkpoints.get(id) else { return Ok(()) };
         let known = checkpoint.known_until().unwrap_or_else(|| self.line.covered_from());
-        let heirs = self.tree.heirs(id);
-        if heirs.is_empty() || self.is_within_retention(known) {
+        self.hand_down(&self.tree.heirs(id), Some(known)).await?;
+        if !self.is_suspected_elsewhere(known) {
             self.state_lost(id).await?;
         }
-        // Otherwise the gap ends in the heirs, as in `finish`.
-        self.hand_down(&heirs, Some(known)).await?;
         self.write_finished(id).await
+    }
+
+    /// Whether a shard begins to be read that states, or has stated, a gap from this second or earlier. What is trimmed is
+    /// older than everything that is not, so its first record lies behind all that is lost.
+    fn is_suspected_elsewhere(&self, known: Second) -> bool {
+        let beginning = self.tree.in_phase(|phase| matches!(phase, Phase::Waiting | Phase::Reading));
+        beginning.iter().filter_map(|id| self.checkpoints.get(id)).any(|checkpoint| {
+            let through = checkpoint.document().read_through.filter(|_| !checkpoint.has_progress());
+            through.is_some_and(|through| through <= known && !self.is_within_retention(through))
+        })
     }
 
     /// States that everything of a shard after its checkpoint is lost until now.
@@ -388,10 +409,8 @@ impl TimelineFollower {
 
     async fn hand_down(&mut self, to: &[ShardId], known: Option<Second>) -> Result<(), Halt> {
         for heir in to {
-            if let (Some(known), Some(checkpoint)) = (known, self.checkpoints.get_mut(heir))
-                && !checkpoint.has_progress()
-            {
-                checkpoint.read_through(known);
+            if let (Some(known), Some(checkpoint)) = (known, self.checkpoints.get_mut(heir)) {
+                checkpoint.inherit(known);
                 checkpoint.save(&self.line.context, &self.stop, self.line.timeline()).await?;
             }
         }
@@ -479,15 +498,20 @@ impl TimelineFollower {
             self.end_gone().await?;
             return Ok(Some(TimelineEnd::Ended));
         }
-        if self.status == Some(StreamStatus::Disabled) && self.tree.is_finished() {
+        if self.tree.is_finished()
+            && let Some(since) = self.disabled_since
+        {
+            if self.listed_at.is_none_or(|at| at.saturating_sub(since) < self.context().options.end_grace) {
+                self.list_soon();
+                return Ok(None);
+            }
             end::write(&self.line, &self.stop, self.document.as_ref(), self.checkpoints.values()).await?;
             return Ok(Some(TimelineEnd::Ended));
         }
         let settled = self.tree.nodes().all(|(_, node)| match node.phase {
-            Phase::Resting | Phase::Finished => true,
+            // One that waits waits for a parent that rests.
+            Phase::Resting | Phase::Finished | Phase::Waiting => true,
             Phase::Closed(since) => self.listed_at.is_some_and(|listed_at| listed_at >= since),
-            // It waits for a parent that rests.
-            Phase::Waiting => true,
             Phase::Reading | Phase::Gone(_) => false,
         });
         let all_started = self.tree.startable().is_empty();

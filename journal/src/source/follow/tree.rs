@@ -92,7 +92,7 @@ impl Tree {
         self.nodes.iter().filter(|(_, node)| node.parent.as_ref() == Some(of)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Unread shards that come after `gone`: its children, and those of whose parents nothing is known.
+    /// Unread shards that may come after `gone`: its children, and those of whose parents nothing is known.
     pub(super) fn heirs(&self, gone: &ShardId) -> Vec<ShardId> {
         let unknown = |node: &Node| node.parent.as_ref().is_some_and(|parent| !self.nodes.contains_key(parent));
         self.nodes
@@ -103,13 +103,13 @@ impl Tree {
             .collect()
     }
 
-    /// Finished shards without known children: what an unknown shard's unknown parent may have come from.
-    pub(super) fn finished_leaves(&self) -> Vec<ShardId> {
+    /// Shards without known children that are finished or no longer listed: what a shard of unknown descent may have come from.
+    pub(super) fn possible_ancestors(&self) -> Vec<ShardId> {
         let parents: std::collections::BTreeSet<&ShardId> =
             self.nodes.values().filter_map(|node| node.parent.as_ref()).collect();
         self.nodes
             .iter()
-            .filter(|(id, node)| node.phase == Phase::Finished && !parents.contains(id))
+            .filter(|(id, node)| (node.phase == Phase::Finished || !node.listed) && !parents.contains(id))
             .map(|(id, _)| id.clone())
             .collect()
     }
@@ -179,6 +179,6 @@ mod tests {
         assert_eq!(tree.heirs(&id("gone")), [id("child")]);
         set(&mut tree, "e", Phase::Finished);
         set(&mut tree, "root", Phase::Finished);
-        assert_eq!(tree.finished_leaves(), [id("e")]);
+        assert_eq!(tree.possible_ancestors(), [id("e")]);
     }
 }

@@ -11,27 +11,41 @@ use super::{ListPage, ObjectVersion, S3Store, StoreError, classify, key};
 use crate::store::ObjectMeta;
 
 impl S3Store {
-    /// One page of objects.
+    /// One page of objects. A store may give a page without any object that is not the last: it is passed over, so that
+    /// only the last page has no next one.
     pub(super) async fn list_page(&self, prefix: &str, after: Option<&str>) -> Result<ListPage, StoreError> {
-        let answer = self
-            .run("list", prefix, 0, || async {
-                let request = self
-                    .client
-                    .list_objects_v2()
-                    .bucket(&self.bucket)
-                    .prefix(self.object(prefix))
-                    .set_start_after(after.map(|after| self.object(after)));
-                request.send().await.map_err(|error| classify(&error))
-            })
-            .await?;
-        let truncated = answer.is_truncated() == Some(true);
-        let last = answer.contents().last().and_then(|object| object.key()).and_then(|key| self.relative(key));
-        let next = last.filter(|_| truncated).map(str::to_owned);
-        let objects = answer.contents().iter().filter_map(|object| {
-            let key = self.usable(object.key())?;
-            Some(ObjectMeta { key, size: unsigned(object.size()), modified: seconds(object.last_modified()) })
-        });
-        Ok(ListPage { objects: objects.collect(), next })
+        let mut continuation: Option<String> = None;
+        loop {
+            let answer = self
+                .run("list", prefix, 0, || async {
+                    let request = self
+                        .client
+                        .list_objects_v2()
+                        .bucket(&self.bucket)
+                        .prefix(self.object(prefix))
+                        .set_start_after(after.map(|after| self.object(after)))
+                        .set_continuation_token(continuation.clone());
+                    request.send().await.map_err(|error| classify(&error))
+                })
+                .await?;
+            let truncated = answer.is_truncated() == Some(true);
+            let last = answer.contents().last().and_then(|object| object.key());
+            let next = match last {
+                None if truncated => {
+                    continuation = Some(self.further(prefix, continuation.as_ref(), answer.next_continuation_token)?);
+                    continue;
+                }
+                Some(last) if truncated => {
+                    Some(self.relative(last).ok_or_else(|| self.odd_listing(prefix))?.to_owned())
+                }
+                _ => None,
+            };
+            let objects = answer.contents().iter().filter_map(|object| {
+                let key = self.usable(object.key())?;
+                Some(ObjectMeta { key, size: unsigned(object.size()), modified: seconds(object.last_modified()) })
+            });
+            return Ok(ListPage { objects: objects.collect(), next });
+        }
     }
 
     /// The folders directly below one.
@@ -51,10 +65,10 @@ impl S3Store {
                 let name = common.prefix()?.strip_prefix(&root)?.strip_suffix('/')?;
                 key::check(&format!("{folder}{name}")).ok().map(|()| name.to_owned())
             }));
-            match answer.next_continuation_token {
-                Some(token) if answer.is_truncated == Some(true) => continuation = Some(token),
-                _ => break,
+            if answer.is_truncated != Some(true) {
+                break;
             }
+            continuation = Some(self.further(folder, continuation.as_ref(), answer.next_continuation_token)?);
         }
         names.sort_unstable();
         names.dedup();
@@ -99,10 +113,11 @@ impl S3Store {
                     delete_marker: true,
                 })
             }));
-            if answer.is_truncated != Some(true) || answer.next_key_marker.is_none() {
+            if answer.is_truncated != Some(true) {
                 break;
             }
-            next = (answer.next_key_marker, answer.next_version_id_marker);
+            let markers = (answer.next_key_marker, answer.next_version_id_marker);
+            next = self.further(prefix, Some(&next), markers.0.is_some().then_some(markers))?;
         }
         // Stable: within a key and a second, each of the two lists keeps its order.
         versions.sort_by(|a, b| {
@@ -110,6 +125,20 @@ impl S3Store {
             a.key.cmp(&b.key).then_with(|| order(a).cmp(&order(b)))
         });
         Ok(versions)
+    }
+
+    /// Where the next page begins. A listing that says that there is more must go on, or objects would be passed over.
+    fn further<T: PartialEq>(&self, prefix: &str, before: Option<&T>, next: Option<T>) -> Result<T, StoreError> {
+        next.filter(|next| before != Some(next)).ok_or_else(|| self.odd_listing(prefix))
+    }
+
+    fn odd_listing(&self, prefix: &str) -> StoreError {
+        StoreError::Refused {
+            action: "list",
+            location: self.location.clone(),
+            key: prefix.to_owned(),
+            reason: "the listing says that there is more, but not where it goes on".to_owned(),
+        }
     }
 
     fn relative<'a>(&self, key: &'a str) -> Option<&'a str> {

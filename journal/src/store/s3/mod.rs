@@ -211,16 +211,22 @@ impl S3Store {
     /// One attempt to read an object, whole or in part.
     async fn read(&self, key: &str, range: Option<String>) -> Result<Answer, Failure<Refusal>> {
         let request = self.client.get_object().bucket(&self.bucket).key(self.object(key));
-        let asked = match range {
-            None => request.send().await,
-            // Some stores send the whole object's checksum with a part. The parts that are read have their own inside.
-            Some(range) => {
-                let unchecked =
-                    Config::builder().response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-                request.range(range).customize().config_override(unchecked).send().await
+        let asked = async {
+            match range {
+                None => request.send().await,
+                // Some stores send the whole object's checksum with a part. The parts that are read have their own inside.
+                Some(range) => {
+                    let when_required = ResponseChecksumValidation::WhenRequired;
+                    let unchecked = Config::builder().response_checksum_validation(when_required);
+                    request.range(range).customize().config_override(unchecked).send().await
+                }
             }
         };
-        let answer = asked.map_err(|error| classify(&error))?;
+        let limit = self.policy.attempt_timeout(0);
+        let answer = tokio::time::timeout(limit, asked)
+            .await
+            .map_err(|_| Failure::Transient(format!("no answer within {} seconds", limit.as_secs())))?
+            .map_err(|error| classify(&error))?;
         let length = answer.content_length.and_then(|length| u64::try_from(length).ok());
         let total = answer.content_range().and_then(total_of).or(length);
         let limit = self.policy.attempt_timeout(length.unwrap_or(UNKNOWN_BYTES));

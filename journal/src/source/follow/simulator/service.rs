@@ -46,7 +46,6 @@ pub(in super::super) struct SimService {
     clock: VirtualClock,
     chance: Chance,
     unkindness: Unkindness,
-    empties: Mutex<std::collections::BTreeMap<ShardId, u32>>,
     pub(in super::super) calls: Mutex<std::collections::BTreeMap<&'static str, u64>>,
     /// Tables that may not be read.
     pub(in super::super) denied: Mutex<std::collections::BTreeSet<TableName>>,
@@ -59,15 +58,7 @@ impl SimService {
         seed: u64,
         unkindness: Unkindness,
     ) -> Self {
-        Self {
-            world,
-            clock,
-            chance: Chance::new(seed),
-            unkindness,
-            empties: Mutex::default(),
-            calls: Mutex::default(),
-            denied: Mutex::default(),
-        }
+        Self { world, clock, chance: Chance::new(seed), unkindness, calls: Mutex::default(), denied: Mutex::default() }
     }
 
     /// Time passes, and some calls fail: before they did anything, which is all the same for a read.
@@ -193,17 +184,17 @@ impl StreamService for SimService {
             Position::At(sequence) => Some(at(sequence)).filter(|at| *at >= shard.trimmed).ok_or_else(trimmed)?,
             Position::After(sequence) => Some(at(sequence)).filter(|at| *at >= shard.trimmed).ok_or_else(trimmed)? + 1,
         };
-        Ok(ShardIterator::new(format!("{id}|{index}|{}", self.clock.elapsed())))
+        Ok(ShardIterator::new(format!("{id}|{index}|{}|0", self.clock.elapsed())))
     }
 
     async fn get_records(&self, arn: &StreamArn, iterator: &ShardIterator) -> Result<RecordsPage, StreamError> {
         let action = "GetRecords";
         self.call(action, arn.as_str()).await?;
-        let (id, index, issued) = {
+        let (id, index, issued, empty_before) = {
             let mut parts = iterator.as_str().split('|');
             let id = ShardId::parse(parts.next().unwrap()).unwrap();
             let mut number = || parts.next().unwrap().parse::<u64>().unwrap();
-            (id, usize::try_from(number()).unwrap(), number())
+            (id, usize::try_from(number()).unwrap(), number(), number())
         };
         let object = id.to_string();
         let page = {
@@ -224,16 +215,10 @@ impl StreamService for SimService {
             if index < shard.trimmed {
                 return Err(StreamError::Trimmed { action, object });
             }
-            let mut empties = self.empties.lock().unwrap();
-            let empty_before = empties.entry(id.clone()).or_default();
-            if *empty_before < 2 && self.chance.permille(self.unkindness.empties) {
-                *empty_before += 1;
-                return Ok(RecordsPage {
-                    records: Vec::new(),
-                    next: Some(ShardIterator::new(format!("{id}|{index}|{now}"))),
-                });
+            if empty_before < 2 && self.chance.permille(self.unkindness.empties) {
+                let next = ShardIterator::new(format!("{id}|{index}|{now}|{}", empty_before + 1));
+                return Ok(RecordsPage { records: Vec::new(), next: Some(next) });
             }
-            *empty_before = 0;
             let records: Vec<_> = shard
                 .records
                 .iter()
@@ -243,7 +228,8 @@ impl StreamService for SimService {
                 .collect();
             let after = index + records.len();
             let open = shard.closed.is_none() || self.unkindness.never_closes && stream.disabled == shard.closed;
-            let next = (open || after < shard.records.len()).then(|| ShardIterator::new(format!("{id}|{after}|{now}")));
+            let next =
+                (open || after < shard.records.len()).then(|| ShardIterator::new(format!("{id}|{after}|{now}|0")));
             RecordsPage { records, next }
         };
         // The answer travels, too: a kill may find it on its way.

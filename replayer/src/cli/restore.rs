@@ -1,0 +1,256 @@
+//! `replay restore`: makes a table again as it was.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use journal::cli::progress::{Progress, Unit};
+use journal::cli::{Global, aws, output};
+use journal::documents;
+use journal::error::{Classify, Kind, Result};
+use journal::interrupt::Interrupt;
+use journal::model::{Second, TableName};
+use journal::store;
+use thiserror::Error;
+
+use super::cut::{CutArgs, MergeArgs, say_plan};
+use crate::cut::CutRequest;
+use crate::plan::{ReplayPlan, ReplayRequest, plan};
+use crate::restore::{
+    DynamoDb, RestoreOptions, RestoreReport, RunFile, Step, TargetPlan, default_folder, new_run_id, plan_target,
+    restore,
+};
+
+/// Make a new table with a table's state at a cut, and prove that it is the same
+///
+/// The new table gets the key, indexes, billing, stream, TTL, tags and protection that the journal knows of. It is read
+/// back at the end, and its state digest must be that of the journal.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  replay restore --table notes-table-dev --before 2020-03-29T10:00:00Z --as notes-table-dev-restored
+  replay restore --table notes-table-dev --at '10 minutes ago' --as notes-restored --write-rate 500
+  replay restore --table notes-table-dev --at latest --as notes-table-dev --plan
+  replay restore --resume 20200329t100000z-3f2a
+
+AWS settings come the standard way (AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB). A restore that was stopped or
+killed says how to continue it, and knows the table it made by the service's own id. A table that exists is never
+written to.")]
+pub struct Args {
+    /// The table
+    #[arg(long, value_name = "NAME", required_unless_present = "resume")]
+    pub table: Option<TableName>,
+    /// The new table's name
+    #[arg(long = "as", value_name = "NAME", required_unless_present = "resume")]
+    pub target: Option<TableName>,
+    /// When.
+    #[command(flatten)]
+    pub cut: CutArgs,
+    /// Continue a restore that was stopped
+    #[arg(long, value_name = "RUN", conflicts_with_all = [
+        "table", "target", "at", "before", "at_sequence", "before_sequence", "timeline", "allow_partial", "partition_key",
+    ])]
+    pub resume: Option<String>,
+    /// Where the run is kept until it is proven, instead of the user's folder for the state of programs
+    #[arg(long, value_name = "FILE")]
+    pub run_file: Option<PathBuf>,
+    /// Which key attribute is the partition key, where the journal has no description of the table
+    #[arg(long, value_name = "NAME")]
+    pub partition_key: Option<String>,
+    /// Requests at once
+    #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: u16,
+    /// Write capacity units a second at most
+    #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub write_rate: Option<u32>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub plan: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// What reading may take.
+    #[command(flatten)]
+    pub merge: MergeArgs,
+}
+
+/// What is wrong with the arguments.
+#[derive(Debug, Error)]
+enum ArgumentError {
+    /// A needed one is missing; the parser lets no such call through.
+    #[error("--table and --as are needed")]
+    Missing,
+    /// The run belongs to another journal.
+    #[error("run {run} restores from {of}, not from {given}")]
+    Journal { run: String, of: String, given: String },
+}
+
+impl Classify for ArgumentError {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing => None,
+            Self::Journal { .. } => Some("leave --journal away: the run knows its own".to_owned()),
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the arguments are wrong, the cut is not covered, the target exists, the service refuses, an object cannot be read,
+/// or the table that was written is not what the journal says.
+pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<ExitCode> {
+    let (mut run, store, plan) = match &args.resume {
+        Some(name) => resumed(name, &args, global).await?,
+        None => begun(&args, global).await?,
+    };
+    let target = plan_target(&plan, run.target(), run.partition_key())?;
+    say_target(&plan, &target, global);
+    if args.plan {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let service = Arc::new(DynamoDb(aws::tables().await?));
+    let options = RestoreOptions {
+        concurrency: usize::from(args.concurrency),
+        write_rate: args.write_rate,
+        merge: args.merge.options(),
+        ..RestoreOptions::default()
+    };
+    let shown = Shown::new(global.quiet);
+    let progress = |step, items| shown.show(step, items);
+    let restored = restore(store, &plan, &target, service, &mut run, &options, interrupt, &progress).await;
+    drop(shown);
+    match restored {
+        Ok(report) => {
+            say(&report, global);
+            if args.json {
+                output::json(&report)?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            // A run that has begun to make its table can be continued, whatever stopped it.
+            if run.path().exists() {
+                let elsewhere =
+                    args.run_file.as_ref().map(|path| format!(" --run-file {}", path.display())).unwrap_or_default();
+                output::note(&format!("to continue: replay restore --resume {}{elsewhere}", run.run()));
+            }
+            Err(error)
+        }
+    }
+}
+
+type Begun = (RunFile, Arc<dyn store::ReadStore>, ReplayPlan);
+
+async fn begun(args: &Args, global: &Global) -> Result<Begun> {
+    let (Some(table), Some(target)) = (&args.table, &args.target) else { return Err(ArgumentError::Missing.into()) };
+    let (store, plan) = args.cut.plan(table, global).await?;
+    let now = u64::try_from(Timestamp::now().as_second()).ok().and_then(|now| Second::new(now).ok());
+    let name = new_run_id(now.unwrap_or(Second::MIN));
+    let path = args.run_file.clone().unwrap_or_else(|| default_folder().join(format!("{name}.json")));
+    let source = (table.clone(), plan.timeline.label.clone());
+    let location = global.location()?.to_owned();
+    let run = RunFile::new(path, name, location, source, plan.cut, target.clone())
+        .with_choices(args.cut.allow_partial, args.partition_key.clone());
+    Ok((run, store, plan))
+}
+
+async fn resumed(name: &str, args: &Args, global: &Global) -> Result<Begun> {
+    let file = journal::layout::safe_part(name);
+    let path = args.run_file.clone().unwrap_or_else(|| default_folder().join(format!("{file}.json")));
+    let run = RunFile::load(&path)?;
+    if let Some(given) = global.journal.as_deref().filter(|given| *given != run.journal()) {
+        return Err(ArgumentError::Journal {
+            run: run.run().to_owned(),
+            of: run.journal().to_owned(),
+            given: given.to_owned(),
+        }
+        .into());
+    }
+    let store = store::open_read(run.journal()).await?;
+    documents::check_journal(&*store).await?;
+    let request = ReplayRequest {
+        table: run.table().clone(),
+        cut: CutRequest::Cut(run.cut()),
+        timeline: Some(run.timeline().clone()),
+        allow_partial: run.allow_partial(),
+    };
+    let plan = plan(&*store, &request).await?;
+    say_plan(&plan, global);
+    Ok((run, store, plan))
+}
+
+fn say_target(plan: &ReplayPlan, target: &TargetPlan, global: &Global) {
+    if global.quiet {
+        return;
+    }
+    let described = if plan.table.is_some() { "as table.json describes it" } else { "with its key alone" };
+    output::note(&format!("makes table {} {described}, and reads it back", target.name));
+    let settings = &target.settings;
+    let mut after = Vec::new();
+    if let Some(attribute) = &settings.time_to_live {
+        after.push(format!("TTL on {attribute}"));
+    }
+    if !settings.tags.is_empty() {
+        after.push(format!("{} tags", settings.tags.len()));
+    }
+    if settings.point_in_time_recovery.is_some() {
+        after.push("point-in-time recovery".to_owned());
+    }
+    if settings.deletion_protection {
+        after.push("deletion protection".to_owned());
+    }
+    if !after.is_empty() {
+        output::note(&format!("then sets {}", after.join(", ")));
+    }
+    for note in target.notes.iter().chain(&settings.notes) {
+        output::note(&format!("note: {note}"));
+    }
+}
+
+fn say(report: &RestoreReport, global: &Global) {
+    for unset in &report.unset {
+        output::note(&format!("warning: {unset}"));
+    }
+    if !global.quiet {
+        output::note(&format!(
+            "table   {}\nitems   {} ({} written by this run)\ndigest  {}\nproven: the table was read back, and its digest is \
+             that of the journal",
+            report.table, report.items, report.written, report.digest
+        ));
+    }
+}
+
+/// The progress of the step that is under way.
+struct Shown {
+    quiet: bool,
+    bar: Mutex<Option<(Step, Progress)>>,
+}
+
+impl Shown {
+    fn new(quiet: bool) -> Self {
+        Self { quiet, bar: Mutex::new(None) }
+    }
+
+    fn show(&self, step: Step, items: u64) {
+        let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        if bar.as_ref().is_none_or(|(shown, _)| *shown != step) {
+            let what = match step {
+                Step::Creating => "making the table",
+                Step::Writing => "writing",
+                Step::Reading => "reading back",
+                Step::Setting => "setting TTL, tags, protection",
+            };
+            // The bar before is taken away first.
+            drop(bar.take());
+            *bar = Some((step, Progress::new(what, Unit::Count("items"), None, self.quiet)));
+        }
+        if let Some((_, progress)) = bar.as_ref() {
+            progress.set(items);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Restores: a table's state at a cut, written to a new table and read back.
+//!
+//! What enters are a plan and a service that has tables; what leaves is a table whose state digest, read back, is that of
+//! the journal. A restore that is stopped or killed is continued from its run file. Promises stand in SEMANTICS.md,
+//! "Restores". Knows nothing of command lines.
+
+mod error;
+mod groups;
+mod read_back;
+mod run_file;
+mod service;
+mod settings;
+mod target;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::error::Result;
+use journal::interrupt::Interrupt;
+use journal::model::TableName;
+use journal::store::ReadStore;
+
+use crate::digest::StateDigest;
+use crate::merge::MergeOptions;
+use crate::plan::ReplayPlan;
+
+pub use error::RestoreError;
+pub use groups::GroupedDigest;
+pub use read_back::{Difference, Differences};
+pub use run_file::{RunFile, RunState, default_folder, new_run_id};
+pub use service::{DynamoDb, ScanPage, SdkItem, ServiceError, TableService, TargetTable};
+pub use settings::Unset;
+pub use target::{TargetPlan, plan_target};
+
+/// How fast a restore may go.
+#[derive(Debug, Clone)]
+pub struct RestoreOptions {
+    /// Requests at once, for writing and for reading back.
+    pub concurrency: usize,
+    /// Write capacity units a second at most; none for no bound.
+    pub write_rate: Option<u32>,
+    /// The wait before a first retry; later ones wait longer. While a table is being made it is looked at after ten such
+    /// waits.
+    pub pause: Duration,
+    /// Bounds of the merge.
+    pub merge: MergeOptions,
+}
+
+impl Default for RestoreOptions {
+    fn default() -> Self {
+        Self { concurrency: 16, write_rate: None, pause: Duration::from_millis(50), merge: MergeOptions::default() }
+    }
+}
+
+/// Which step a restore is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The table is being made.
+    Creating,
+    /// Items are written.
+    Writing,
+    /// The table is read back.
+    Reading,
+    /// TTL, tags, point-in-time recovery and deletion protection are set.
+    Setting,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct RestoreReport {
+    /// The table that was made.
+    pub table: TableName,
+    /// Its ARN, where the service gives one.
+    pub arn: Option<String>,
+    /// Items of the state.
+    pub items: u64,
+    /// Items that this run wrote: fewer when it was continued.
+    pub written: u64,
+    /// The state digest of the journal and, for the restore is proven, of the table.
+    pub digest: StateDigest,
+    /// Always true: a restore that is not proven ends in an error.
+    pub proven: bool,
+    /// Settings that could not be set, each with the command that does it.
+    pub unset: Vec<Unset>,
+    /// What the table does not have, or has otherwise.
+    pub notes: Vec<String>,
+}
+
+/// Restores a plan's state into the target of `run`, which says how far an earlier attempt came. `progress` hears of each
+/// step and of the items done in it.
+///
+/// # Errors
+/// When the target is there and not of this run, the service refuses, an object of the journal cannot be read, or the
+/// table that was written is not what the journal says.
+pub async fn restore(
+    store: Arc<dyn ReadStore>,
+    plan: &ReplayPlan,
+    target: &TargetPlan,
+    service: Arc<dyn TableService>,
+    run: &mut RunFile,
+    options: &RestoreOptions,
+    interrupt: &Interrupt,
+    progress: &(dyn Fn(Step, u64) + Send + Sync),
+) -> Result<RestoreReport> {
+    progress(Step::Creating, 0);
+    let table = target::prepare(&*service, target, run, options.pause, interrupt).await?;
+    let written =
+        write::write(Arc::clone(&store), plan, Arc::clone(&service), run, options, interrupt, progress).await?;
+    progress(Step::Reading, 0);
+    let expected = written.expected;
+    let found = read_back::read_back(&service, plan, run.target(), options, interrupt, progress).await?;
+    if found.total() != expected.total() {
+        let differences =
+            read_back::differences(store, plan, &service, run.target(), (&expected, &found), options, interrupt)
+                .await?;
+        return Err(RestoreError::Differs {
+            table: run.target().clone(),
+            expected: expected.total(),
+            found: found.total(),
+            differences,
+        }
+        .into());
+    }
+    progress(Step::Setting, 0);
+    let unset = settings::apply(&*service, run.target(), table.arn.as_deref(), &target.settings, options.pause).await;
+    run.finish()?;
+    let mut notes = target.notes.clone();
+    notes.extend(target.settings.notes.iter().cloned());
+    Ok(RestoreReport {
+        table: run.target().clone(),
+        arn: table.arn,
+        items: expected.total().items(),
+        written: written.items,
+        digest: expected.total(),
+        proven: true,
+        unset,
+        notes,
+    })
+}

@@ -1,0 +1,476 @@
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableInputBuilder;
+use journal::append::{Batch, append};
+use journal::documents::StartDocument;
+use journal::error::Kind;
+use journal::model::{
+    AttributeValue, Attributes, ChangeKind, ChangeRecord, Image, ItemKey, KeyAttribute, KeyAttributes, KeyType, Number,
+    Second, SequenceNumber, StreamArn, StreamRecord,
+};
+use journal::store::WriteStore as _;
+use journal::store::memory::MemoryStore;
+use journal::table::recreate::PointInTimeRecovery;
+
+use super::*;
+use crate::cut::{Cut, CutRequest};
+use crate::plan::{ReplayRequest, plan};
+
+/// A service in memory that does to a restore what a real one does.
+#[derive(Debug, Default)]
+struct FakeService {
+    state: Mutex<FakeState>,
+}
+
+#[derive(Debug, Default)]
+struct FakeState {
+    table: Option<TargetTable>,
+    items: BTreeMap<String, SdkItem>,
+    made: u32,
+    puts: u32,
+    /// Answers to `put`, taken one after the other before any is given honestly.
+    put_faults: Vec<Fault>,
+    /// Stops the restore after so many puts.
+    stop_after: Option<(u32, Interrupt)>,
+    /// Keys that vanish when they are written.
+    loses: HashSet<String>,
+    settings: Vec<String>,
+    refuses_settings: bool,
+    describes_until_active: u32,
+}
+
+#[derive(Debug, Clone)]
+enum Fault {
+    Unprocessed(usize),
+    Throttled,
+    Refused,
+}
+
+fn key_of(item: &SdkItem) -> String {
+    item["noteId"].as_s().unwrap().clone()
+}
+
+impl FakeService {
+    fn with(state: FakeState) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, FakeState> {
+        self.state.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl TableService for FakeService {
+    async fn describe(&self, _: &TableName) -> Result<Option<TargetTable>, ServiceError> {
+        let mut state = self.lock();
+        if let Some(left) = state.describes_until_active.checked_sub(1) {
+            state.describes_until_active = left;
+        } else if let Some(table) = &mut state.table {
+            table.status = "ACTIVE".to_owned();
+        }
+        Ok(state.table.clone())
+    }
+
+    async fn create(&self, input: CreateTableInputBuilder) -> Result<TargetTable, ServiceError> {
+        let mut state = self.lock();
+        if state.table.is_some() {
+            return Err(ServiceError::InUse);
+        }
+        state.made += 1;
+        let table = TargetTable {
+            arn: input.get_table_name().clone(),
+            id: Some(format!("id-{}", state.made)),
+            created_milliseconds: Some(i64::from(state.made)),
+            status: "CREATING".to_owned(),
+            indexes_active: true,
+        };
+        state.table = Some(table.clone());
+        Ok(table)
+    }
+
+    async fn put(&self, _: &TableName, items: Vec<SdkItem>) -> Result<Vec<SdkItem>, ServiceError> {
+        assert!(items.len() <= 25);
+        let mut state = self.lock();
+        state.puts += 1;
+        if let Some((puts, interrupt)) = &state.stop_after
+            && state.puts >= *puts
+        {
+            interrupt.trigger();
+        }
+        let fault = if state.put_faults.is_empty() { None } else { Some(state.put_faults.remove(0)) };
+        let (mut taken, left) = match fault {
+            Some(Fault::Throttled) => return Err(ServiceError::Throttled { reason: "too fast".to_owned() }),
+            Some(Fault::Refused) => return Err(ServiceError::Refused { reason: "no".to_owned() }),
+            Some(Fault::Unprocessed(left)) => {
+                let mut taken = items;
+                let left = taken.split_off(taken.len().saturating_sub(left));
+                (taken, left)
+            }
+            None => (items, Vec::new()),
+        };
+        taken.retain(|item| !state.loses.contains(&key_of(item)));
+        for item in taken {
+            state.items.insert(key_of(&item), item);
+        }
+        Ok(left)
+    }
+
+    async fn scan(
+        &self,
+        _: &TableName,
+        segment: i32,
+        total: i32,
+        start: Option<SdkItem>,
+    ) -> Result<ScanPage, ServiceError> {
+        let state = self.lock();
+        let after = start.map(|start| key_of(&start));
+        let of_segment = |key: &String| {
+            key.bytes().map(i32::from).sum::<i32>() % total == segment && after.as_ref().is_none_or(|after| key > after)
+        };
+        let items: Vec<SdkItem> =
+            state.items.iter().filter(|(key, _)| of_segment(key)).take(7).map(|(_, item)| item.clone()).collect();
+        let next = if items.len() == 7 { items.last().cloned() } else { None };
+        Ok(ScanPage { items, next })
+    }
+
+    async fn set_time_to_live(&self, _: &TableName, attribute: &str) -> Result<(), ServiceError> {
+        self.set(format!("ttl {attribute}"))
+    }
+
+    async fn tag(&self, _: &str, tags: &[(String, String)]) -> Result<(), ServiceError> {
+        self.set(format!("{} tags", tags.len()))
+    }
+
+    async fn set_recovery(&self, _: &TableName, _: PointInTimeRecovery) -> Result<(), ServiceError> {
+        self.set("recovery".to_owned())
+    }
+
+    async fn protect(&self, _: &TableName) -> Result<(), ServiceError> {
+        self.set("protection".to_owned())
+    }
+}
+
+impl FakeService {
+    fn set(&self, setting: String) -> Result<(), ServiceError> {
+        let mut state = self.lock();
+        if state.refuses_settings {
+            return Err(ServiceError::Denied { reason: "not you".to_owned() });
+        }
+        state.settings.push(setting);
+        Ok(())
+    }
+}
+
+fn options(concurrency: usize) -> RestoreOptions {
+    RestoreOptions { concurrency, pause: Duration::from_micros(10), ..RestoreOptions::default() }
+}
+
+fn stream() -> StreamArn {
+    StreamArn::parse("arn:aws:dynamodb:us-east-1:0:table/notes-table-dev/stream/1").unwrap()
+}
+
+fn item(number: u64) -> Attributes {
+    Attributes::from([
+        ("content".to_owned(), AttributeValue::S(format!("note {number}"))),
+        ("score".to_owned(), AttributeValue::N(Number::parse("1.50").unwrap())),
+    ])
+}
+
+/// A journal with `items` items, all made at second 1000.
+async fn journal(items: u64) -> Arc<MemoryStore> {
+    let store = Arc::new(MemoryStore::new());
+    let names = KeyAttributes::new(vec![KeyAttribute { name: "noteId".to_owned(), key_type: KeyType::S }]).unwrap();
+    let key = |n: u64| Attributes::from([("noteId".to_owned(), AttributeValue::S(format!("note-{n:05}")))]);
+    let records = (0..items)
+        .map(|n| StreamRecord {
+            stream: stream(),
+            key_attributes: names.clone(),
+            record: ChangeRecord {
+                key: ItemKey::encode(&names, &key(n)).unwrap(),
+                sequence: SequenceNumber::parse(&(n + 1).to_string()).unwrap(),
+                second: Some(Second::new(1000).unwrap()),
+                kind: ChangeKind::Insert,
+                old: None,
+                new: Some(Image::encode(&item(n)).unwrap()),
+                user: None,
+            },
+        })
+        .collect();
+    append(&*store, Batch { records, quarantined: Vec::new() }).await.unwrap();
+    let start = StartDocument { covered_from: Second::new(900).unwrap(), whole: true, reason: String::new() };
+    let bytes = journal::documents::to_bytes(&start).unwrap();
+    store.replace(&journal::layout::start_document(stream().timeline()), bytes).await.unwrap();
+    store
+}
+
+struct Scene {
+    store: Arc<MemoryStore>,
+    plan: ReplayPlan,
+    target: TargetPlan,
+    folder: tempfile::TempDir,
+    interrupt: Interrupt,
+}
+
+impl Scene {
+    async fn new(items: u64) -> Self {
+        let store = journal(items).await;
+        let request = ReplayRequest {
+            table: stream().timeline().table.clone(),
+            cut: CutRequest::Cut(Cut::at(Second::new(1000).unwrap())),
+            timeline: None,
+            allow_partial: false,
+        };
+        let plan = plan(&*store, &request).await.unwrap();
+        let target = plan_target(&plan, &TableName::parse("notes-restored").unwrap(), None).unwrap();
+        Self { store, plan, target, folder: tempfile::tempdir().unwrap(), interrupt: Interrupt::manual() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("sub").join("run.json")
+    }
+
+    fn run(&self) -> RunFile {
+        let source = (self.plan.timeline.table.clone(), self.plan.timeline.label.clone());
+        let name = self.target.name.clone();
+        RunFile::new(self.path(), "r1".to_owned(), "memory:".to_owned(), source, self.plan.cut, name)
+    }
+
+    async fn restore(&self, service: &Arc<FakeService>, run: &mut RunFile) -> Result<RestoreReport> {
+        let options = options(3);
+        let service: Arc<dyn TableService> = service.clone();
+        let store: Arc<dyn ReadStore> = self.store.clone();
+        restore(store, &self.plan, &self.target, service, run, &options, &self.interrupt, &|_, _| {}).await
+    }
+}
+
+#[tokio::test]
+async fn a_restored_table_is_read_back_and_proven() {
+    let scene = Scene::new(200).await;
+    let service = FakeService::with(FakeState { describes_until_active: 3, ..FakeState::default() });
+    let report = scene.restore(&service, &mut scene.run()).await.unwrap();
+    assert!(report.proven);
+    assert_eq!((report.items, report.written, service.lock().items.len()), (200, 200, 200));
+    assert!(!scene.path().exists(), "a proven run leaves nothing behind");
+}
+
+#[tokio::test]
+async fn an_empty_state_makes_an_empty_table() {
+    let mut scene = Scene::new(5).await;
+    scene.plan.cut = Cut::at(Second::new(999).unwrap());
+    let service = FakeService::with(FakeState::default());
+    let report = scene.restore(&service, &mut scene.run()).await.unwrap();
+    assert_eq!((report.items, service.lock().items.len(), service.lock().made), (0, 0, 1));
+}
+
+#[tokio::test]
+async fn unprocessed_items_and_throttling_are_no_errors() {
+    let scene = Scene::new(200).await;
+    let faults =
+        vec![Fault::Unprocessed(20), Fault::Throttled, Fault::Unprocessed(25), Fault::Unprocessed(3), Fault::Throttled];
+    let service = FakeService::with(FakeState { put_faults: faults, ..FakeState::default() });
+    assert_eq!(scene.restore(&service, &mut scene.run()).await.unwrap().items, 200);
+}
+
+#[tokio::test]
+async fn a_service_that_takes_nothing_is_given_up_and_the_run_kept() {
+    let scene = Scene::new(10).await;
+    let service = FakeService::with(FakeState { put_faults: vec![Fault::Throttled; 12], ..FakeState::default() });
+    let error = scene.restore(&service, &mut scene.run()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    let mut run = RunFile::load(&scene.path()).unwrap();
+    assert!(scene.restore(&service, &mut run).await.unwrap().proven);
+}
+
+#[tokio::test]
+async fn a_table_that_exists_is_refused_and_not_touched() {
+    let scene = Scene::new(10).await;
+    let table = TargetTable {
+        arn: None,
+        id: None,
+        created_milliseconds: None,
+        status: "ACTIVE".to_owned(),
+        indexes_active: true,
+    };
+    let service = FakeService::with(FakeState { table: Some(table), ..FakeState::default() });
+    let error = scene.restore(&service, &mut scene.run()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict);
+    assert!(error.hint().unwrap().contains("--as"));
+    assert_eq!(service.lock().puts, 0);
+    assert!(!scene.path().exists());
+}
+
+#[tokio::test]
+async fn a_stopped_run_goes_on_where_all_items_were_in() {
+    let mut scene = Scene::new(1000).await;
+    let interrupt = scene.interrupt.clone();
+    let service = FakeService::with(FakeState { stop_after: Some((10, interrupt)), ..FakeState::default() });
+    let error = scene.restore(&service, &mut scene.run()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Interrupted, "{error}");
+    let written = service.lock().items.len();
+    assert!(written < 1000);
+    let mut run = RunFile::load(&scene.path()).unwrap();
+    let confirmed = run.confirmed().unwrap();
+    let key = scene.plan.key.as_ref().unwrap().decode(&confirmed).unwrap();
+    let AttributeValue::S(key) = &key["noteId"] else { panic!("{key:?}") };
+    assert!(service.lock().items.keys().filter(|k| *k <= key).count() > 200, "ten batches of 25 were sent");
+    scene.interrupt = Interrupt::never();
+    service.lock().stop_after = None;
+    let report = scene.restore(&service, &mut run).await.unwrap();
+    assert_eq!((report.items, service.lock().items.len()), (1000, 1000));
+    assert!(report.written < 1000, "what was confirmed is not written again");
+    assert_eq!(service.lock().made, 1);
+}
+
+#[tokio::test]
+async fn a_run_never_writes_to_a_table_it_did_not_make() {
+    let scene = Scene::new(10).await;
+    let refused = |made: u32| FakeState { put_faults: vec![Fault::Refused], made, ..FakeState::default() };
+    let service = FakeService::with(refused(0));
+    scene.restore(&service, &mut scene.run()).await.unwrap_err();
+    let mut run = RunFile::load(&scene.path()).unwrap();
+
+    // Somebody deleted it and made another of the name.
+    let other = FakeService::with(refused(5));
+    other.create(CreateTableInputBuilder::default()).await.unwrap();
+    let error = scene.restore(&other, &mut run).await.unwrap_err();
+    assert!(error.to_string().contains("is not the one that run r1 made"), "{error}");
+
+    let gone = FakeService::with(refused(0));
+    assert!(scene.restore(&gone, &mut run).await.unwrap_err().to_string().contains("is gone"));
+    assert_eq!((other.lock().puts, gone.lock().puts), (0, 0));
+}
+
+#[tokio::test]
+async fn a_run_killed_while_making_its_table_does_not_take_somebody_elses() {
+    let scene = Scene::new(10).await;
+    scene.run().save().unwrap();
+    let service = FakeService::with(FakeState::default());
+    service.create(CreateTableInputBuilder::default()).await.unwrap();
+    let mut run = RunFile::load(&scene.path()).unwrap();
+    let error = scene.restore(&service, &mut run).await.unwrap_err();
+    assert!(error.to_string().contains("cannot tell that it made it"), "{error}");
+    let nothing = FakeService::with(FakeState::default());
+    assert!(scene.restore(&nothing, &mut run).await.unwrap().proven, "where no table was made it goes on");
+}
+
+#[tokio::test]
+async fn a_table_that_differs_is_never_called_proven_and_the_items_are_named() {
+    let scene = Scene::new(100).await;
+    let loses = HashSet::from(["note-00042".to_owned()]);
+    let service = FakeService::with(FakeState { loses, ..FakeState::default() });
+    let changed = Attributes::from([
+        ("noteId".to_owned(), AttributeValue::S("zzz".to_owned())),
+        ("content".to_owned(), AttributeValue::Null),
+    ]);
+    service.lock().items.insert("zzz".to_owned(), journal::source::sdk::item_to_sdk(&changed));
+    let error = scene.restore(&service, &mut scene.run()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict);
+    let text = error.to_string();
+    assert!(text.contains("{\"noteId\":{\"S\":\"note-00042\"}}: missing from the table"), "{text}");
+    assert!(text.contains("{\"noteId\":{\"S\":\"zzz\"}}: not in the journal"), "{text}");
+    assert!(!text.contains("note-00041"), "{text}");
+}
+
+#[tokio::test]
+async fn numbers_that_the_service_spells_otherwise_are_equal() {
+    let scene = Scene::new(3).await;
+    let service = FakeService::with(FakeState::default());
+    let mut run = scene.run();
+    scene.restore(&service, &mut run).await.unwrap();
+    for item in service.lock().items.values_mut() {
+        item.insert("score".to_owned(), aws_sdk_dynamodb::types::AttributeValue::N("1.5".to_owned()));
+    }
+    let options = options(2);
+    let service: Arc<dyn TableService> = service;
+    let found = read_back::read_back(&service, &scene.plan, run.target(), &options, &scene.interrupt, &|_, _| {})
+        .await
+        .unwrap();
+    let store: Arc<dyn ReadStore> = scene.store.clone();
+    let written =
+        write::write(store, &scene.plan, service, &mut run, &options, &scene.interrupt, &|_, _| {}).await.unwrap();
+    assert_eq!(found.total(), written.expected.total());
+}
+
+#[tokio::test]
+async fn settings_come_after_the_proof_and_what_cannot_be_set_is_told_with_its_command() {
+    let mut scene = Scene::new(3).await;
+    scene.target.settings = journal::table::recreate::SettingsAfter {
+        time_to_live: Some("expiresAt".to_owned()),
+        tags: BTreeMap::from([("team name".to_owned(), "it's".to_owned())]),
+        point_in_time_recovery: Some(PointInTimeRecovery { days: Some(7) }),
+        deletion_protection: true,
+        notes: Vec::new(),
+    };
+    let service = FakeService::with(FakeState::default());
+    assert!(scene.restore(&service, &mut scene.run()).await.unwrap().unset.is_empty());
+    assert_eq!(service.lock().settings, ["1 tags", "recovery", "ttl expiresAt", "protection"]);
+
+    let refusing = FakeService::with(FakeState { refuses_settings: true, ..FakeState::default() });
+    let unset = scene.restore(&refusing, &mut scene.run()).await.unwrap().unset;
+    let commands: Vec<&str> = unset.iter().map(|unset| unset.command.as_str()).collect();
+    assert!(commands[0].ends_with("--tags Key='team name',Value='it'\\''s'"), "{commands:?}");
+    assert!(commands[1].ends_with("PointInTimeRecoveryEnabled=true,RecoveryPeriodInDays=7"));
+    assert!(commands[2].ends_with("Enabled=true,AttributeName=expiresAt"));
+    assert!(commands[3].ends_with("--deletion-protection-enabled"));
+}
+
+#[test]
+fn a_run_file_reads_back_and_a_torn_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.json");
+    let sequence = SequenceNumber::parse("0042").unwrap();
+    let source = (TableName::parse("notes").unwrap(), stream().timeline().label.clone());
+    let target = TableName::parse("restored").unwrap();
+    let mut run =
+        RunFile::new(path.clone(), "r".to_owned(), "file:///j".to_owned(), source, Cut::at_sequence(sequence), target)
+            .with_choices(true, Some("pk".to_owned()));
+    run.created(TargetTable {
+        arn: None,
+        id: Some("1".to_owned()),
+        created_milliseconds: None,
+        status: String::new(),
+        indexes_active: false,
+    })
+    .unwrap();
+    run.confirm(&[0, 255]).unwrap();
+    let back = RunFile::load(&path).unwrap();
+    assert_eq!(
+        (back.cut(), back.confirmed(), back.partition_key()),
+        (Cut::at_sequence(sequence), Some(vec![0, 255]), Some("pk"))
+    );
+    assert_eq!(back.cut().to_string(), "at sequence number 0042");
+    std::fs::write(&path, b"{\"run\":").unwrap();
+    assert!(matches!(RunFile::load(&path), Err(RestoreError::RunFile { .. })));
+    assert!(matches!(RunFile::load(&folder.path().join("none")), Err(RestoreError::NoRun { .. })));
+}
+
+#[test]
+fn two_key_attributes_without_a_description_need_the_partition_key() {
+    let key = |name: &str| KeyAttribute { name: name.to_owned(), key_type: KeyType::S };
+    let names = KeyAttributes::new(vec![key("a"), key("b")]).unwrap();
+    let mut plan = ReplayPlan {
+        timeline: stream().timeline().clone(),
+        cut: Cut::at(Second::MIN),
+        inputs: Vec::new(),
+        key: Some(crate::key_schema::KeySchema::unordered(names)),
+        table: None,
+        interval: None,
+        baseline: None,
+        left_out: 0,
+        partial: false,
+        notes: Vec::new(),
+    };
+    let name = TableName::parse("restored").unwrap();
+    assert!(plan_target(&plan, &name, None).unwrap_err().hint().unwrap().contains("--partition-key"));
+    assert!(plan_target(&plan, &name, Some("c")).is_err());
+    let target = plan_target(&plan, &name, Some("b")).unwrap();
+    let roles: Vec<_> =
+        target.input.get_key_schema().clone().unwrap().iter().map(|e| e.attribute_name().to_owned()).collect();
+    assert_eq!(roles, ["b", "a"]);
+    plan.key = None;
+    assert_eq!(plan_target(&plan, &name, None).unwrap_err().kind(), Kind::Invalid);
+}
