@@ -33,6 +33,8 @@ const WRITES: usize = 400;
 const RESTORED: &str = "notes-table-dev-restored";
 /// How long the follower may take to read a deleted table's stream to its end.
 const DRAIN_SECONDS: u64 = 30;
+/// What `replay restore` says when the digest of what it read back is the journal's.
+const PROVEN: &str = "proven";
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Tell the incident on a DynamoDB of its own: a deploy deletes a table, and one command brings it back
@@ -124,9 +126,13 @@ async fn tell(stack: &Stack, program: PathBuf, folder: &Path) -> Result<String> 
     let arguments = ["restore", "--table", TABLE, "--at", &cut, "--as", RESTORED];
     story.command(&format!("export JOURNAL_URL={}", stack.location())).await?;
     story.command(&format!("replay {}", arguments.join(" "))).await?;
-    story.printed(&replay.run(&arguments).await?)?;
+    let printed = replay.run(&arguments).await?;
+    story.printed(&printed)?;
 
     story.chapter("4. The proof").await?;
+    if !printed.contains(PROVEN) {
+        return Err(DemoError::NotProven.into());
+    }
     let restored = app.read(RESTORED).await?;
     if let Some(difference) = difference(app.wrote(), &restored) {
         return Err(DemoError::Differs { table: RESTORED.to_owned(), difference }.into());

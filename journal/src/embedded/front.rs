@@ -19,22 +19,25 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, RwLock};
 
-use super::streams::{Fault, Streams};
+use super::fault::Fault;
+use super::reader::{Operation, Reader};
 use super::watch::TableWatch;
 use crate::model::TableName;
 
 const STREAMS_TARGET: &str = "DynamoDBStreams_20120810.";
 const TABLES_TARGET: &str = "DynamoDB_20120810.";
 const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
-/// No stream request comes near it.
-const STREAM_REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Operations that only describe tables: a follower that drains a stream still needs them when the front is closed.
+const DESCRIBING: [&str; 4] = ["DescribeTable", "ListTables", "DescribeTimeToLive", "ListTagsOfResource"];
+/// No request that is answered here comes near it.
+const SMALL_REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// No request to make, change or delete a table comes near it.
 const TABLE_REQUEST_BYTES_MAX: usize = 1 << 20;
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Front {
-    streams: Arc<Streams>,
+    reader: Arc<Reader>,
     engine: SocketAddr,
     client: Client<HttpConnector, Body>,
     gate: Arc<Gate>,
@@ -43,7 +46,7 @@ struct Front {
 /// What the front asks before and tells after an operation on a table.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    /// Whether only stream operations are answered any more.
+    /// Whether only operations on streams and descriptions of tables are answered any more.
     closed: AtomicBool,
     /// Held for reading by every request that is forwarded.
     under_way: RwLock<()>,
@@ -57,7 +60,7 @@ impl Gate {
         Self { watch, ..Self::default() }
     }
 
-    /// From now on only stream operations are answered. Returns when no other is under way any more, or after a
+    /// From now on only operations on streams and descriptions of tables are answered. Returns when no other is under way any more, or after a
     /// grace time: a client may send its request for ever.
     pub(super) async fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
@@ -66,28 +69,35 @@ impl Gate {
 }
 
 /// The router that listens on the public port; `engine` is where the engine's own server listens.
-pub(super) fn router(streams: Streams, engine: SocketAddr, gate: Arc<Gate>) -> Router {
+pub(super) fn router(reader: Reader, engine: SocketAddr, gate: Arc<Gate>) -> Router {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client = Client::builder(TokioExecutor::new()).build(connector);
-    Router::new().fallback(handle).with_state(Front { streams: Arc::new(streams), engine, client, gate })
+    Router::new().fallback(handle).with_state(Front { reader: Arc::new(reader), engine, client, gate })
 }
 
 async fn handle(State(front): State<Front>, request: Request) -> Response {
     let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     if let Some(operation) = target.strip_prefix(STREAMS_TARGET) {
-        let operation = operation.to_owned();
-        return stream_operation(front.streams, operation, request).await;
+        let operation = Operation::Streams(operation.to_owned());
+        return answer_here(front.reader, operation, request).await;
+    }
+    let target = target.strip_prefix(TABLES_TARGET).unwrap_or_default();
+    if target == "DescribeContinuousBackups" {
+        return answer_here(front.reader, Operation::ContinuousBackups, request).await;
+    }
+    if DESCRIBING.contains(&target) {
+        return forward(&front, request).await;
     }
     let gate = Arc::clone(&front.gate);
     let _under_way = gate.under_way.read().await;
     if gate.closed.load(Ordering::SeqCst) {
         return fault(&Fault::Internal("embedded DynamoDB is stopping".to_owned()));
     }
-    let operation = match target.strip_prefix(TABLES_TARGET) {
-        Some("CreateTable") => TableOperation::Create,
-        Some("UpdateTable") => TableOperation::Update,
-        Some("DeleteTable") => TableOperation::Delete,
+    let operation = match target {
+        "CreateTable" => TableOperation::Create,
+        "UpdateTable" => TableOperation::Update,
+        "DeleteTable" => TableOperation::Delete,
         _ => return forward(&front, request).await,
     };
     // A task of its own: a client that goes away must not leave the watch half asked.
@@ -97,11 +107,11 @@ async fn handle(State(front): State<Front>, request: Request) -> Response {
     }
 }
 
-async fn stream_operation(streams: Arc<Streams>, operation: String, request: Request) -> Response {
-    let Ok(body) = to_bytes(request.into_body(), STREAM_REQUEST_BYTES_MAX).await else {
+async fn answer_here(reader: Arc<Reader>, operation: Operation, request: Request) -> Response {
+    let Ok(body) = to_bytes(request.into_body(), SMALL_REQUEST_BYTES_MAX).await else {
         return fault(&Fault::Validation("request body is too long or was cut off".to_owned()));
     };
-    match tokio::task::spawn_blocking(move || streams.answer(&operation, &body)).await {
+    match tokio::task::spawn_blocking(move || reader.answer(&operation, &body)).await {
         Ok(Ok(answer)) => respond(StatusCode::OK, &answer),
         Ok(Err(error)) => fault(&error),
         Err(error) => fault(&Fault::Internal(error.to_string())),
@@ -185,11 +195,12 @@ fn fault(fault: &Fault) -> Response {
         Fault::NotFound(message) => {
             (StatusCode::BAD_REQUEST, "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException", message.as_str())
         }
-        Fault::UnknownOperation => (
-            StatusCode::BAD_REQUEST,
-            "com.amazon.coral.service#UnknownOperationException",
-            "no such operation of DynamoDB Streams",
-        ),
+        Fault::TableNotFound(message) => {
+            (StatusCode::BAD_REQUEST, "com.amazonaws.dynamodb.v20120810#TableNotFoundException", message.as_str())
+        }
+        Fault::UnknownOperation => {
+            (StatusCode::BAD_REQUEST, "com.amazon.coral.service#UnknownOperationException", "no such operation")
+        }
         Fault::Internal(message) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "com.amazonaws.dynamodb.v20120810#InternalServerError",

@@ -11,7 +11,9 @@
 mod client;
 mod database;
 mod error;
+mod fault;
 mod front;
+mod reader;
 mod server;
 mod streams;
 mod watch;
@@ -91,7 +93,7 @@ impl EmbeddedDynamoDb {
         self.port
     }
 
-    /// Refuses everything but stream operations from now on, so that what follows the streams can come to their end.
+    /// Refuses all but operations on streams and descriptions of tables from now on, so that what follows the streams can come to their end.
     /// Returns when the other requests under way are answered.
     pub async fn close_to_clients(&self) {
         self.gate.close().await;

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::database::Opened;
 use super::error::EmbeddedError;
 use super::front::{self, Gate};
-use super::streams::Streams;
+use super::reader::Reader;
 use super::watch::Endpoints;
 
 /// How long a stop waits for requests under way.
@@ -117,7 +117,7 @@ fn run(
             let _ = engine_stopped.await;
         }));
         let (stopping, mut stop_seen) = oneshot::channel::<()>();
-        let front = axum::serve(listener, front::router(Streams::new(opened.reader), engine, gate))
+        let front = axum::serve(listener, front::router(Reader::new(opened.reader), engine, gate))
             .with_graceful_shutdown(async move {
                 let _ = shut.await;
                 let _ = stopping.send(());

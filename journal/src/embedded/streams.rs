@@ -7,13 +7,13 @@
 //! half. Knows nothing of HTTP. Sources: Amazon DynamoDB Streams API reference; Developer Guide, "Change data capture
 //! for DynamoDB Streams".
 
-use std::sync::{Mutex, PoisonError};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use super::fault::{self, Fault};
 
 /// Records of one answer, and the default where a request names no limit.
 const RECORDS_MAX: u32 = 1000;
@@ -23,31 +23,6 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 const STREAMS_MAX: usize = 100;
 /// The engine counts in microseconds since 1970; shown are 21 digits, as DynamoDB's smallest are.
 const SEQUENCE_OFFSET: u128 = 100_000_000_000_000_000_000;
-
-/// Why an operation has no answer.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// The request is not sound.
-    Validation(String),
-    /// No such stream or shard.
-    NotFound(String),
-    /// No such operation.
-    UnknownOperation,
-    /// The database failed.
-    Internal(String),
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Internal(format!("cannot read the stream records: {error}"))
-    }
-}
-
-/// Answers stream operations from a connection that only reads.
-#[derive(Debug)]
-pub(super) struct Streams {
-    connection: Mutex<Connection>,
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -115,30 +90,18 @@ impl Stream {
     }
 }
 
-impl Streams {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection: Mutex::new(connection) }
+/// Runs one operation.
+///
+/// # Errors
+/// As the service: an unknown operation or stream, an unsound request; or the database fails.
+pub(super) fn answer(transaction: &Transaction<'_>, operation: &str, body: &[u8]) -> Result<Value, Fault> {
+    match operation {
+        "ListStreams" => list(transaction, &fault::parse(body)?),
+        "DescribeStream" => describe(transaction, &fault::parse(body)?),
+        "GetShardIterator" => iterator(transaction, &fault::parse(body)?),
+        "GetRecords" => records(transaction, &fault::parse(body)?),
+        _ => Err(Fault::UnknownOperation),
     }
-
-    /// Runs one operation.
-    ///
-    /// # Errors
-    /// As the service: an unknown operation or stream, an unsound request; or the database fails.
-    pub(super) fn answer(&self, operation: &str, body: &[u8]) -> Result<Value, Fault> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = connection.transaction()?;
-        match operation {
-            "ListStreams" => list(&transaction, &parse(body)?),
-            "DescribeStream" => describe(&transaction, &parse(body)?),
-            "GetShardIterator" => iterator(&transaction, &parse(body)?),
-            "GetRecords" => records(&transaction, &parse(body)?),
-            _ => Err(Fault::UnknownOperation),
-        }
-    }
-}
-
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
-    serde_json::from_slice(body).map_err(|error| Fault::Validation(format!("request cannot be read: {error}")))
 }
 
 fn not_found(what: &str) -> Fault {

@@ -326,3 +326,17 @@ async fn closed_to_clients_it_still_answers_stream_operations() {
     assert_eq!(contents(&read(&streams, &arn).await.0), ["kept"]);
     embedded.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn point_in_time_recovery_is_said_to_be_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = EmbeddedDynamoDb::start(folder.path(), None).await.unwrap();
+    let client = dynamodb_client(embedded.endpoint());
+    let missing = client.describe_continuous_backups().table_name(TABLE).send().await.unwrap_err();
+    assert!(missing.into_service_error().is_table_not_found_exception());
+    make_table(&client, false).await;
+    let backups = client.describe_continuous_backups().table_name(TABLE).send().await.unwrap();
+    let recovery = backups.continuous_backups_description.unwrap().point_in_time_recovery_description.unwrap();
+    assert_eq!(recovery.point_in_time_recovery_status.unwrap().as_str(), "DISABLED");
+    embedded.stop().await.unwrap();
+}

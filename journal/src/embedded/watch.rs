@@ -9,9 +9,9 @@ use crate::model::TableName;
 /// Where the watch itself sends requests: past its own hooks.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
-    /// The public endpoint, for the Streams API.
+    /// The public endpoint: the Streams API is answered there alone.
     pub public: String,
-    /// The engine's own endpoint, for everything else: no hook is called, and a closed front does not matter.
+    /// The engine's own endpoint, for changes that no hook is to hear of.
     pub engine: String,
 }
 

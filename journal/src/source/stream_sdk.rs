@@ -41,25 +41,21 @@ impl SdkStreams {
     /// Clients of `settings` that try each request once, in bounded time.
     #[must_use]
     pub fn new(settings: &SdkConfig) -> Self {
-        Self::of(settings, settings)
-    }
-
-    /// As [`SdkStreams::new`], with settings of their own for tables and for streams.
-    #[must_use]
-    pub fn of(tables: &SdkConfig, streams: &SdkConfig) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .operation_timeout(ATTEMPT_TIMEOUT)
             .build();
         let once = RetryConfig::disabled();
-        let describer = aws_sdk_dynamodb::Client::new(tables);
-        let tables = aws_sdk_dynamodb::config::Builder::from(tables)
+        let describer = aws_sdk_dynamodb::Client::new(settings);
+        let tables = aws_sdk_dynamodb::config::Builder::from(settings)
             .retry_config(once.clone())
             .timeout_config(timeouts.clone())
             .build();
-        let streams =
-            aws_sdk_dynamodbstreams::config::Builder::from(streams).retry_config(once).timeout_config(timeouts).build();
+        let streams = aws_sdk_dynamodbstreams::config::Builder::from(settings)
+            .retry_config(once)
+            .timeout_config(timeouts)
+            .build();
         Self {
             describer,
             tables: aws_sdk_dynamodb::Client::from_conf(tables),

@@ -23,6 +23,8 @@ pub(super) enum DemoError {
     NotANote { table: String, id: String, reason: &'static str },
     #[error("the journal did not reach the end of the deleted table's stream within {seconds} seconds")]
     NotDrained { seconds: u64 },
+    #[error("`replay restore` did not prove what it restored")]
+    NotProven,
     #[error("restored table {table} is not what the app wrote: {difference}")]
     Differs { table: String, difference: String },
 }
@@ -32,7 +34,7 @@ impl Classify for DemoError {
         match self {
             Self::Folder { .. } | Self::NotEmpty { .. } | Self::NoReplay { .. } => Kind::Invalid,
             Self::Run { .. } | Self::NotDrained { .. } => Kind::Unavailable,
-            Self::Replay { .. } | Self::NotANote { .. } | Self::Differs { .. } => Kind::Internal,
+            Self::Replay { .. } | Self::NotProven | Self::NotANote { .. } | Self::Differs { .. } => Kind::Internal,
         }
     }
 

@@ -68,7 +68,7 @@ impl Followers {
         listener: Listener,
     ) -> Self {
         let tables = dynamodb_client(&endpoints.engine);
-        let service = SdkStreams::of(&embedded::settings(&endpoints.engine), &embedded::settings(&endpoints.public));
+        let service = SdkStreams::new(&embedded::settings(&endpoints.public));
         let edges = Edges {
             service: Arc::new(service),
             durable: Arc::new(StoreAppend::new(Arc::clone(&store))),
