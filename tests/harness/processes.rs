@@ -215,6 +215,19 @@ impl Running {
         assert!(status.success(), "signal {signal} could not be sent");
     }
 
+    /// Waits until it handles SIGINT itself, sends one, and waits for its end: Ctrl-C at the earliest moment at which the
+    /// program, not the system, decides what becomes of it.
+    #[must_use]
+    pub fn interrupt(mut self) -> Finished {
+        let deadline = Instant::now() + PATIENCE;
+        while self.runs() && !handles_interrupts(self.id()) {
+            assert!(Instant::now() < deadline, "the program never listened to signals: {}", self.so_far());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.signal("INT");
+        self.wait()
+    }
+
     /// Kills it (SIGKILL) and waits until it is gone.
     #[must_use]
     pub fn kill(mut self) -> Finished {
@@ -254,6 +267,14 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a process has a handler for SIGINT, as Linux tells it.
+fn handles_interrupts(process: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    // SIGINT is number 2, the second bit.
+    caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 2 != 0)
 }
 
 /// What has come out of a pipe so far.

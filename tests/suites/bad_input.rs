@@ -78,10 +78,10 @@ fn assert_refused(finished: Finished, kind: Kind, says: &[&str]) {
     let finished = finished.failure(i32::from(kind.exit_code()));
     let stderr = finished.stderr;
     assert!(!stderr.contains("panicked"), "{stderr}");
-    let title = if kind == Kind::Interrupted { "stopped: " } else { "error: " };
+    let title = if kind == Kind::Interrupted { "stopped " } else { "error: " };
     let lines = |title: &str| stderr.lines().filter(|line| line.starts_with(title)).count();
     assert_eq!(lines(title), 1, "one error is told: {stderr}");
-    assert_eq!(lines("hint: "), 1, "one way out is told: {stderr}");
+    assert_eq!(lines("hint: ") + lines("to continue: "), 1, "one way out is told: {stderr}");
     for text in says {
         assert!(stderr.contains(text), "{text:?} is not said: {stderr}");
     }

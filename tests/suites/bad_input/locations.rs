@@ -47,7 +47,7 @@ fn a_location_that_does_not_exist() {
 
 #[test]
 fn a_location_of_no_known_sort() {
-    for location in ["gs://bucket/prefix", "relative/path", "file://host/path", "s3://", "s3://a_bucket_/x"] {
+    for location in ["gs://bucket/prefix", "relative/path", "file://host/path", "s3://"] {
         for command in commands().into_iter().chain([without_service(journal().arg("init"))]) {
             let command = command.env("JOURNAL_URL", location);
             assert_refused(command.run(), Kind::Invalid, &[location, "file:///path", "s3://bucket/prefix"]);

@@ -1,14 +1,14 @@
 //! Ctrl-C in long commands: the step is finished or rolled back, and how to go on is told.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use journal::Kind;
 use journal::embedded::{EmbeddedDynamoDb, dynamodb_client, environment};
 use journal_tests::faulty_proxy::{FaultyProxy, Seen};
-use journal_tests::processes::{Finished, Running, journal, replay};
+use journal_tests::processes::{journal, replay};
 
 use super::{TABLE, assert_refused, content, filled_journal, new_journal};
 
@@ -22,11 +22,6 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
         assert!(std::time::Instant::now() < deadline, "{what} never came");
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-fn interrupt(running: Running) -> Finished {
-    running.signal("INT");
-    running.wait()
 }
 
 fn make_fifo(path: &Path) {
@@ -51,9 +46,9 @@ fn ingest_stores_what_it_has_read_and_goes_on_with_the_same_files() {
     }
     let journal_folder = folder.path().join("journal");
     until("a segment", || segments(&journal_folder) > 10);
-    let finished = interrupt(running);
+    let finished = running.interrupt();
     assert_eq!(finished.code(), Some(130), "{}", finished.stderr);
-    for text in ["stopped: ", "records.jsonl", "hint: ", "again"] {
+    for text in ["stopped ", "records.jsonl", "hint: ", "again"] {
         assert!(finished.stderr.contains(text), "{text:?} is not said: {}", finished.stderr);
     }
     drop(pipe);
@@ -66,47 +61,49 @@ fn ingest_stores_what_it_has_read_and_goes_on_with_the_same_files() {
     assert_eq!(export.stdout.lines().count(), 237);
 }
 
-/// Replaces a segment by a pipe that nobody writes to: whoever reads it waits.
-fn block_reading(folder: &Path) -> PathBuf {
-    let segment = content(folder).into_keys().find(|path| path.extension().is_some_and(|e| e == "seg")).unwrap();
-    std::fs::remove_file(&segment).unwrap();
-    make_fifo(&segment);
-    segment
-}
-
-/// Waits until somebody reads a pipe. The pipe has no end as long as the answer is kept.
-fn wait_for_reader(fifo: PathBuf) -> std::fs::File {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    // Opening waits for the other side.
-    std::thread::spawn(move || sender.send(std::fs::File::options().write(true).open(fifo)));
-    receiver.recv_timeout(PATIENCE).expect("a reader").unwrap()
+/// A journal of many segments, which takes a while to read.
+fn journal_of_many_segments() -> (tempfile::TempDir, String) {
+    let (folder, url) = new_journal();
+    let history = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/histories/quarantinenotes.records.jsonl.gz");
+    let _ = journal().args(["ingest", "--batch-records", "50", "--journal", &url]).arg(history).run().success();
+    (folder, url)
 }
 
 #[test]
 fn export_leaves_no_file_behind() {
-    let (folder, url) = filled_journal();
-    let fifo = block_reading(folder.path());
+    let (folder, url) = journal_of_many_segments();
+    // At this second the table has 2,711 items.
+    let export = replay().args(["export", "--journal", &url, "--table", "quarantinenotes", "--at", "1585022472"]);
     let file = folder.path().join("export.json");
-    let export = replay().args(["export", "--journal", &url, "--table", TABLE, "--at", "latest", "--output"]);
-    let running = export.arg(&file).start();
-    let pipe = wait_for_reader(fifo);
-    assert_refused(interrupt(running), Kind::Interrupted, &["again"]);
-    drop(pipe);
-    assert!(!file.exists());
-    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["journal"], "nothing half-written is left");
+    let running = export.arg("--output").arg(&file).start();
+    let entries =
+        || -> Vec<_> { std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
+    until("the file that becomes the export", || entries().len() > 1);
+    assert_refused(running.interrupt(), Kind::Interrupted, &["again"]);
+    assert_eq!(entries(), ["journal"], "nothing half-written is left");
 }
 
 #[test]
-fn show_and_verify_stop_while_they_read() {
+fn an_export_that_nobody_reads_stops_at_the_second_wish() {
     let (folder, url) = filled_journal();
-    let fifo = block_reading(folder.path());
-    for arguments in [vec!["show", "--table", TABLE, "--at", "latest", "--key", "README.md"], vec!["verify"]] {
-        let running = replay().args(arguments).args(["--journal", &url]).start();
-        let pipe = wait_for_reader(fifo.clone());
-        assert_refused(interrupt(running), Kind::Interrupted, &[]);
-        drop(pipe);
-    }
+    let fifo = folder.path().join("fifo");
+    make_fifo(&fifo);
+    // More than a pipe holds.
+    let export = replay().args(["export", "--journal", &url, "--table", TABLE, "--at", "latest"]);
+    let running = export.inside(&["sh", "-c", "exec \"$@\" >\"$0\"", fifo.to_str().unwrap()]).start();
+    let mut pipe = std::fs::File::open(&fifo).unwrap();
+    std::io::Read::read_exact(&mut pipe, &mut [0]).unwrap();
+    running.signal("INT");
+    let _ = running.wait_for_error("once more ends the process at once");
+    running.signal("INT");
+    assert_eq!(running.wait().code(), Some(130));
+}
+
+#[test]
+fn verify_stops_while_it_reads() {
+    let (_folder, url) = journal_of_many_segments();
+    let running = replay().args(["verify", "--journal", &url]).start();
+    assert_refused(running.interrupt(), Kind::Interrupted, &["again"]);
 }
 
 async fn notes_service(items: u32) -> (tempfile::TempDir, EmbeddedDynamoDb, aws_sdk_dynamodb::Client) {
@@ -152,7 +149,7 @@ async fn a_stopped_baseline_does_not_count_and_can_be_taken_again() {
         let running = slow.start();
         let scans = |seen: &Seen| seen.header("x-amz-target").is_some_and(|target| target.ends_with(".Scan"));
         until("a scan", || proxy.take_seen("POST").iter().any(scans));
-        let finished = interrupt(running);
+        let finished = running.interrupt();
         (finished, proxy)
     });
     let (finished, _proxy) = finished.await.unwrap();
@@ -180,7 +177,7 @@ async fn a_stopped_follower_has_stored_what_it_read_and_goes_on_after_it() {
     let finished = tokio::task::spawn_blocking(move || {
         let running = running.start();
         until("a segment", || segments(&path) > 0);
-        interrupt(running)
+        running.interrupt()
     });
     let finished = finished.await.unwrap().success();
     assert!(finished.stdout.contains("goes on after the last durable record"), "{}", finished.stdout);
@@ -220,7 +217,7 @@ async fn a_stopped_restore_goes_on_where_it_was() {
         }
     };
     tokio::time::timeout(PATIENCE, waiting).await.unwrap();
-    let finished = tokio::task::spawn_blocking(move || interrupt(running)).await.unwrap();
+    let finished = tokio::task::spawn_blocking(move || running.interrupt()).await.unwrap();
     let (_, resume) = finished.stderr.split_once("--resume ").expect("how to continue is told");
     let run = resume.split_whitespace().next().unwrap().to_owned();
     assert_refused(finished, Kind::Interrupted, &["notes-restored", "replay restore --resume"]);
@@ -239,6 +236,6 @@ fn dev_stops_and_keeps_its_data() {
     let folder = tempfile::tempdir().unwrap();
     let running = journal().args(["dev", "--folder"]).arg(folder.path()).args(["--port", "0"]).start();
     let _ = running.wait_for_output("http://127.0.0.1:");
-    let finished = interrupt(running);
+    let finished = running.interrupt();
     assert_eq!(finished.code(), Some(0), "{}{}", finished.stdout, finished.stderr);
 }

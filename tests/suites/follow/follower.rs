@@ -132,6 +132,5 @@ pub(crate) async fn kill(mut follower: Running) {
 
 /// Asks a follower to stop, as Ctrl-C does; it must end well.
 pub(crate) async fn stop(follower: Running) -> Finished {
-    follower.signal("INT");
-    tokio::task::spawn_blocking(move || follower.wait()).await.unwrap().success()
+    tokio::task::spawn_blocking(move || follower.interrupt()).await.unwrap().success()
 }
