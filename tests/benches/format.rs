@@ -4,20 +4,28 @@
 //! rounds of one process, so that a busy machine slows both. The limit R of reading is a CRC-32 and a zstd decompression
 //! of exactly the chunks that were read, into one buffer that is kept: nothing is parsed. The limit of writing is a
 //! zstd compression of the same raw chunks and the CRC-32s. Both work from memory: the time to read a file would only
-//! flatter the ratios. Then criterion times each case alone and compares it with the last time.
+//! flatter the ratios. The share is also given by processor time of all threads, which other programs disturb less, where
+//! Linux tells it. Then criterion times each case alone and compares it with the last time.
 //!
-//! `BENCH_CHANGES` (100000) and `BENCH_ROUNDS` (15) set the scale. `-- --once CASE` runs one case and its limit once,
-//! for `valgrind --tool=callgrind --toggle-collect='*case_body*'` (or `*limit_body*`).
+//! `BENCH_CHANGES` (100000) and `BENCH_ROUNDS` (15) set the scale, `BENCH_CASE` (`W1 decode`) chooses cases by a part of
+//! their names. `-- --once` runs each case and its limit once, for
+//! `valgrind --tool=callgrind --collect-atstart=no --toggle-collect='*case_body*'` (or `*limit_body*`).
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use journal::format::{
     BlockCursor, BlockEntry, Decompressor, EncodedRun, Footer, Layout, RunWriter, Tail, WriterOptions, read_tail,
 };
-use journal::model::ChangeRecord;
+use journal::model::{ChangeRecord, Second};
+use journal::store::WriteStore as _;
+use journal::store::memory::MemoryStore;
 use journal_tests::workload::{self, Change, Profile, Workload};
+use replayer::cut::{Cut, Position};
+use replayer::merge::{MergeOptions, RunInput, RunKind, for_each_item};
 
 type Work<'a> = Box<dyn FnMut() + 'a>;
 
@@ -153,6 +161,29 @@ fn decode_case(name: String, runs: &[Run], with_old: bool) -> Case<'_> {
     }
 }
 
+/// The state at the end of history, from a store in memory. All of the limit's work is in the merge's too.
+fn merge_case<'a>(name: String, runs: &'a [Run], runtime: &'a tokio::runtime::Runtime) -> Case<'a> {
+    let store = Arc::new(MemoryStore::new());
+    let mut inputs = Vec::new();
+    for (number, run) in runs.iter().enumerate() {
+        let key = format!("{number}.seg");
+        runtime.block_on(store.put_new(&key, Bytes::from(run.bytes.clone()))).unwrap();
+        inputs.push(RunInput { key, size: u64::try_from(run.bytes.len()).unwrap(), kind: RunKind::Segment });
+    }
+    let cut = Cut { position: Position::Second(Second::MAX), inclusive: true };
+    let work = move || {
+        let (store, inputs) = (store.clone(), inputs.clone());
+        let visit = |item: replayer::merge::ItemRef<'_>| {
+            black_box(item);
+            Ok(())
+        };
+        let report = runtime.block_on(for_each_item(store, inputs, cut, None, MergeOptions::default(), visit)).unwrap();
+        black_box(report);
+    };
+    let Case { records, bytes, limit, .. } = decode_case(String::new(), runs, false);
+    Case { name, records, bytes, work: Box::new(work), limit }
+}
+
 /// Everything that the cases borrow, for one profile.
 struct Data {
     name: &'static str,
@@ -161,6 +192,8 @@ struct Data {
     compacted: Vec<Vec<ChangeRecord>>,
     tail: Vec<Run>,
     columns: Vec<Run>,
+    /// Three runs of ever younger and shorter parts of the history, as levels of compaction leave them.
+    levels: Vec<Run>,
 }
 
 impl Data {
@@ -169,6 +202,9 @@ impl Data {
         let batches = |size| changes.chunks(size).map(|batch| workload::sorted_records(batch).unwrap()).collect();
         let batches_1000: Vec<Vec<ChangeRecord>> = batches(1000);
         let compacted = vec![workload::sorted_records(&changes).unwrap()];
+        let (old, young) = changes.split_at(changes.len() / 100 * 80);
+        let (young, youngest) = young.split_at(young.len() / 100 * 80);
+        let levels = [old, young, youngest].map(|part| workload::sorted_records(part).unwrap());
         let runs = |options: WriterOptions, batches: &[Vec<ChangeRecord>]| -> Vec<Run> {
             batches.iter().map(|batch| Run::new(encode(&options, batch))).collect()
         };
@@ -176,40 +212,74 @@ impl Data {
             name: profile.name,
             tail: runs(WriterOptions::rows(), &batches_1000),
             columns: runs(WriterOptions::columns(), &compacted),
+            levels: runs(WriterOptions::columns(), &levels),
             batches_100: batches(100),
             batches_1000,
             compacted,
         }
     }
 
-    fn cases(&self) -> Vec<Case<'_>> {
-        let name = |case: &str| format!("{} {case}", self.name);
-        vec![
-            encode_case(name("encode rows, batches of 100"), WriterOptions::rows(), &self.batches_100),
-            encode_case(name("encode rows, batches of 1000"), WriterOptions::rows(), &self.batches_1000),
-            encode_case(name("encode columns"), WriterOptions::columns(), &self.compacted),
-            decode_case(name("decode rows"), &self.tail, true),
-            decode_case(name("decode columns"), &self.columns, true),
-            decode_case(name("decode columns without old images"), &self.columns, false),
-        ]
+    /// The cases whose names have `wanted` in them.
+    fn cases<'a>(&'a self, wanted: &str, runtime: &'a tokio::runtime::Runtime) -> Vec<Case<'a>> {
+        type Make<'a> = Box<dyn Fn(String) -> Case<'a> + 'a>;
+        let all: [(&str, Make<'a>); 10] = [
+            ("encode rows, batches of 100", {
+                Box::new(|name| encode_case(name, WriterOptions::rows(), &self.batches_100))
+            }),
+            ("encode rows, batches of 1000", {
+                Box::new(|name| encode_case(name, WriterOptions::rows(), &self.batches_1000))
+            }),
+            ("encode columns", Box::new(|name| encode_case(name, WriterOptions::columns(), &self.compacted))),
+            ("decode rows", Box::new(|name| decode_case(name, &self.tail, true))),
+            ("decode columns, with old images", Box::new(|name| decode_case(name, &self.columns, true))),
+            ("decode columns, without old images", Box::new(|name| decode_case(name, &self.columns, false))),
+            ("merge one run of columns", Box::new(|name| merge_case(name, &self.columns, runtime))),
+            ("merge three runs of columns", Box::new(|name| merge_case(name, &self.levels, runtime))),
+            ("merge 20 runs of rows", {
+                Box::new(|name| merge_case(name, &self.tail[..self.tail.len().min(20)], runtime))
+            }),
+            ("merge all runs of rows", Box::new(|name| merge_case(name, &self.tail, runtime))),
+        ];
+        let named = all.into_iter().map(|(case, make)| (format!("{} {case}", self.name), make));
+        named.filter(|(name, _)| name.contains(wanted)).map(|(name, make)| make(name)).collect()
     }
 }
 
-#[inline(never)]
-fn case_body(case: &mut Case<'_>) -> Duration {
-    let start = Instant::now();
-    (case.work)();
-    start.elapsed()
+/// Time by the clock and by the processor.
+#[derive(Clone, Copy)]
+struct Cost {
+    clock: f64,
+    processor: f64,
+}
+
+/// Nanoseconds that the threads of this process ran so far; 0 where the system does not tell.
+fn processor_nanoseconds() -> u64 {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
+    let of_task = |path: std::path::PathBuf| -> Option<u64> {
+        std::fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
+    };
+    tasks.flatten().filter_map(|task| of_task(task.path())).sum()
+}
+
+fn measure(work: &mut Work<'_>) -> Cost {
+    let (clock, processor) = (Instant::now(), processor_nanoseconds());
+    work();
+    let clock = clock.elapsed().as_secs_f64();
+    Cost { clock, processor: Duration::from_nanos(processor_nanoseconds().saturating_sub(processor)).as_secs_f64() }
 }
 
 #[inline(never)]
-fn limit_body(case: &mut Case<'_>) -> Duration {
-    let start = Instant::now();
-    (case.limit)();
-    start.elapsed()
+fn case_body(case: &mut Case<'_>) -> Cost {
+    measure(&mut case.work)
 }
 
-fn median(values: &mut [f64]) -> (f64, f64, f64) {
+#[inline(never)]
+fn limit_body(case: &mut Case<'_>) -> Cost {
+    measure(&mut case.limit)
+}
+
+/// Median, lowest and highest.
+fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
     values.sort_by(f64::total_cmp);
     (values[values.len() / 2], values[0], values[values.len() - 1])
 }
@@ -218,29 +288,30 @@ fn median(values: &mut [f64]) -> (f64, f64, f64) {
 fn compare(case: &mut Case<'_>, rounds: usize) {
     case_body(case);
     limit_body(case);
-    let (mut seconds, mut shares) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
-        let (work, limit) = if round % 2 == 0 {
-            let work = case_body(case);
-            (work, limit_body(case))
-        } else {
-            let limit = limit_body(case);
-            (case_body(case), limit)
-        };
-        seconds.push(work.as_secs_f64());
-        shares.push(100.0 * limit.as_secs_f64() / work.as_secs_f64());
-    }
+    let costs: Vec<(Cost, Cost)> = (0..rounds)
+        .map(|round| {
+            if round % 2 == 0 {
+                let work = case_body(case);
+                (work, limit_body(case))
+            } else {
+                let limit = limit_body(case);
+                (case_body(case), limit)
+            }
+        })
+        .collect();
     let records = number(case.records);
-    let (time, fastest, slowest) = median(&mut seconds);
-    let (share, least, most) = median(&mut shares);
+    let of = |value: fn(&(Cost, Cost)) -> f64| spread(costs.iter().map(value).collect());
+    let (time, fastest, slowest) = of(|(work, _)| work.clock);
+    let (share, least, most) = of(|(work, limit)| 100.0 * limit.clock / work.clock);
+    let (processor, processor_least, processor_most) = of(|(work, limit)| 100.0 * limit.processor / work.processor);
     println!(
-        "{:<42} {:>7.2} ({:>5.2}–{:>5.2}) {:>8.1} {:>9.1} % ({least:>5.1}–{most:>5.1})",
+        "{:<38} {:>6.2} ({:>5.2}–{:>5.2}) {:>8.1} {share:>7.1} ({least:>5.1}–{most:>5.1}) {processor:>7.1} \
+         ({processor_least:>5.1}–{processor_most:>5.1})",
         case.name,
         records / time / 1e6,
         records / slowest / 1e6,
         records / fastest / 1e6,
         number(case.bytes) / records,
-        share,
     );
 }
 
@@ -255,18 +326,24 @@ fn setting(name: &str, otherwise: usize) -> usize {
 
 fn main() {
     let changes = setting("BENCH_CHANGES", 100_000);
-    let data = [Data::new(Profile::w1(), changes), Data::new(Profile::w2(changes / 8), changes)];
-    let mut cases: Vec<Case<'_>> = data.iter().flat_map(Data::cases).collect();
-    let arguments: Vec<String> = std::env::args().collect();
-    if let Some(at) = arguments.iter().position(|argument| argument == "--once") {
-        for case in cases.iter_mut().filter(|case| Some(&case.name) == arguments.get(at + 1)) {
+    let wanted = std::env::var("BENCH_CASE").unwrap_or_default();
+    let profiles = [Profile::w1(), Profile::w2(changes / 8)].into_iter();
+    let profiles = profiles.filter(|profile| !wanted.starts_with('W') || wanted.starts_with(profile.name));
+    let data: Vec<Data> = profiles.map(|profile| Data::new(profile, changes)).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let mut cases: Vec<Case<'_>> = data.iter().flat_map(|data| data.cases(&wanted, &runtime)).collect();
+    if std::env::args().any(|argument| argument == "--once") {
+        for case in &mut cases {
             case_body(case);
             limit_body(case);
         }
         return;
     }
     println!("{changes} changes a profile; median (lowest–highest) of rounds that alternate with their limit");
-    println!("{:<42} {:>23} {:>8} {:>26}", "case", "million records/s", "B/record", "share of the limit");
+    println!(
+        "{:<38} {:>20} {:>8} {:>21} {:>21}",
+        "case", "million records/s", "B/record", "% of limit by clock", "% by processor"
+    );
     for case in &mut cases {
         compare(case, setting("BENCH_ROUNDS", 15));
     }

@@ -17,15 +17,12 @@ use journal::model::{
 pub const STREAM: &str =
     "arn:aws:dynamodb:eu-west-1:000000000000:table/notes-table-bench/stream/2020-03-21T00:00:00.000";
 const START_SECOND: u64 = 1_584_748_800;
-const WORDS: u64 = 4_000;
+const WORDS: u64 = 8_000;
 const AUTHORS: u64 = 20_000;
 const REPLIES_MAX: usize = 4;
 const COUNTRIES: [&str; 12] = ["GB", "IT", "FR", "ES", "DE", "US", "IN", "BR", "NL", "SE", "PL", "JP"];
-const SYLLABLES: [&str; 40] = [
-    "an", "be", "ca", "co", "da", "de", "el", "en", "er", "es", "fa", "fi", "go", "ha", "he", "in", "is", "ka", "la",
-    "le", "li", "lo", "ma", "me", "mo", "na", "ne", "no", "on", "or", "pa", "ra", "re", "ri", "sa", "se", "ta", "te",
-    "to", "un",
-];
+const CONSONANTS: &[u8] = b"nttrrsshhldcmfwgpbvk";
+const VOWELS: &[u8] = b"eeeaaoiiu";
 
 /// What the traffic is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +121,7 @@ impl Workload {
 
     fn note(&mut self) -> Note {
         let id = (u128::from(self.random.next()) << 64) | u128::from(self.random.next());
-        Note { id, text: self.text(8, 32), replies: Vec::new() }
+        Note { id, text: self.text(14, 44), replies: Vec::new() }
     }
 
     /// Three of five updates add a reply, while there is room for one; the others replace a word.
@@ -330,19 +327,19 @@ fn iso_time(milliseconds: u64) -> String {
     format!("{}.{:03}Z", second.trim_end_matches('Z'), milliseconds % 1000)
 }
 
-/// Frequent words are short: a word's syllables are the digits of its number.
+/// The word of a number; frequent words, those of low numbers, are short.
 fn word(number: u64) -> String {
-    let base = u64::try_from(SYLLABLES.len()).unwrap_or(1);
-    let mut rest = number;
+    let mut random = Random(number);
+    let length = 1 + (number + 2).ilog2() / 2 + u32::try_from(random.below(3)).unwrap_or(0);
     let mut text = String::new();
-    loop {
-        let digit = usize::try_from((rest * 7 + 3) % base).unwrap_or(0);
-        text.push_str(SYLLABLES.get(digit).copied().unwrap_or_default());
-        rest /= base;
-        if rest == 0 {
-            return if number.is_multiple_of(3) { text + "s" } else { text };
-        }
+    let mut is_vowel = random.below(2) == 0;
+    for _ in 0..length {
+        let letters = if is_vowel { VOWELS } else { CONSONANTS };
+        text.extend(letters.get(random.index(letters.len())).copied().map(char::from));
+        // Two consonants may follow each other.
+        is_vowel = !is_vowel && random.below(5) > 0;
     }
+    text
 }
 
 fn prose(words: &[u16]) -> String {
@@ -383,7 +380,7 @@ impl Random {
     }
 }
 
-/// Numbers from 0, the n-th as likely as 1 / (n + 1).
+/// Numbers from 0, the n-th as likely as 1 / (n + 3).
 #[derive(Debug)]
 struct Zipf(Vec<u64>);
 
@@ -393,7 +390,7 @@ impl Zipf {
         Self(
             (1..=count)
                 .map(|rank| {
-                    sum += 1_000_000_000 / rank;
+                    sum += 1_000_000_000 / (rank + 2);
                     sum
                 })
                 .collect(),

@@ -1,6 +1,6 @@
 //! Records of one block, being gathered. FORMAT.md, "Records in blocks".
 
-use super::wire::{put_bytes, put_length, put_sequence, put_varint, shared_prefix};
+use super::wire::{put_bytes, put_length, put_sequence, put_varint, shared_prefix, shared_suffix};
 use crate::model::{ChangeKind, Second, SequenceNumber, UserIdentity};
 
 pub(super) const FLAG_SECOND: u8 = 1 << 2;
@@ -207,7 +207,7 @@ impl BlockBuilder {
             let new = new.unwrap_or_default();
             let prefix = shared_prefix(new, old);
             let (new_rest, old_rest) = (new.get(prefix..).unwrap_or_default(), old.get(prefix..).unwrap_or_default());
-            let suffix = new_rest.iter().rev().zip(old_rest.iter().rev()).take_while(|(a, b)| a == b).count();
+            let suffix = shared_suffix(new_rest, old_rest);
             let middle = old_rest.get(..old_rest.len() - suffix).unwrap_or_default();
             put_length(&mut self.meta, prefix);
             put_length(&mut self.meta, suffix);

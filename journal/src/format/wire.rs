@@ -27,9 +27,18 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// How many bytes two slices share at their beginning.
+/// How many bytes two slices share at their beginning. Images share hundreds, so they are compared 16 at a time.
 pub(super) fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(x, y)| x == y).count()
+    let wide = a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0).take_while(|(x, y)| x == y).count() * 16;
+    let (a, b) = (a.get(wide..).unwrap_or_default(), b.get(wide..).unwrap_or_default());
+    wide + a.iter().zip(b).take_while(|(x, y)| x == y).count()
+}
+
+/// How many bytes two slices share at their end.
+pub(super) fn shared_suffix(a: &[u8], b: &[u8]) -> usize {
+    let wide = a.as_rchunks::<16>().1.iter().rev().zip(b.as_rchunks::<16>().1.iter().rev());
+    let wide = wide.take_while(|(x, y)| x == y).count() * 16;
+    wide + a.iter().rev().skip(wide).zip(b.iter().rev().skip(wide)).take_while(|(x, y)| x == y).count()
 }
 
 /// Appends a sequence number relative to the run's first.
@@ -206,6 +215,16 @@ mod tests {
             let mut out = Vec::new();
             put_sequence(&mut out, sequence, base);
             prop_assert_eq!(Wire::new(&out, "test").sequence(&base.to_parts()).unwrap(), sequence);
+        }
+
+        #[test]
+        fn what_two_slices_share_is_counted_from_both_ends(shared in "[ab]{0,70}", a in "[ab]{0,40}", b in "[ab]{0,40}") {
+            let count = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
+            let reversed = |text: &str| text.chars().rev().collect::<String>();
+            let (one, two) = (format!("{shared}{a}"), format!("{shared}{b}"));
+            prop_assert_eq!(shared_prefix(one.as_bytes(), two.as_bytes()), count(&one, &two));
+            let (one, two) = (format!("{a}{shared}"), format!("{b}{shared}"));
+            prop_assert_eq!(shared_suffix(one.as_bytes(), two.as_bytes()), count(&reversed(&one), &reversed(&two)));
         }
 
         #[test]
