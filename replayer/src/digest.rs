@@ -145,7 +145,9 @@ mod tests {
 
     fn digest(items: &[(Vec<u8>, Vec<u8>)]) -> StateDigest {
         let mut digest = StateDigest::default();
-        items.iter().for_each(|(key, image)| digest.add(ItemHash::of_bytes(key, image)));
+        for (key, image) in items {
+            digest.add(ItemHash::of_bytes(key, image));
+        }
         digest
     }
 

@@ -172,14 +172,14 @@ fn primary(input: &mut Input<'_>) -> Parsed<Condition> {
     let start = input.checkpoint();
     let at = input.current_token_start();
     let word: Parsed<Option<&str>> = opt(take_while(1.., is_name_char)).parse_next(input);
-    if let Ok(Some(name)) = word {
-        if token(input, '(') {
-            if let Some(function) = FUNCTIONS.iter().find(|function| **function == name) {
-                return call(input, function, at);
-            }
-            if name != "size" {
-                return problem(at, format!("there is no function {name:?}; there are {}, size", FUNCTIONS.join(", ")));
-            }
+    if let Ok(Some(name)) = word
+        && token(input, '(')
+    {
+        if let Some(function) = FUNCTIONS.iter().find(|function| **function == name) {
+            return call(input, function, at);
+        }
+        if name != "size" {
+            return problem(at, format!("there is no function {name:?}; there are {}, size", FUNCTIONS.join(", ")));
         }
     }
     input.reset(&start);

@@ -214,10 +214,10 @@ fn plainly(left: Option<&AttributeValue>, operator: &str, right: &AttributeValue
     match operator {
         "=" => same,
         "<>" => !same,
-        "<" => order.is_some_and(|o| o.is_lt()),
-        "<=" => order.is_some_and(|o| o.is_le()),
-        ">" => order.is_some_and(|o| o.is_gt()),
-        _ => order.is_some_and(|o| o.is_ge()),
+        "<" => order.is_some_and(std::cmp::Ordering::is_lt),
+        "<=" => order.is_some_and(std::cmp::Ordering::is_le),
+        ">" => order.is_some_and(std::cmp::Ordering::is_gt),
+        _ => order.is_some_and(std::cmp::Ordering::is_ge),
     }
 }
 

@@ -8,7 +8,6 @@ use thiserror::Error;
 
 use super::read_back::Differences;
 use super::service::ServiceError;
-use crate::digest::StateDigest;
 
 /// What can go wrong in a restore.
 #[derive(Debug, Error)]
@@ -102,16 +101,12 @@ pub enum RestoreError {
         reason: String,
     },
     /// The table is not what the journal says.
-    #[error("table {table} differs from the journal: digest {found} of {} items, expected {expected} of {} items{differences}", .found.items(), .expected.items())]
+    #[error("table {table} differs from the journal: {differences}")]
     Differs {
         /// The table.
         table: TableName,
-        /// The journal's digest.
-        expected: StateDigest,
-        /// The table's digest.
-        found: StateDigest,
-        /// Which items differ.
-        differences: Differences,
+        /// How.
+        differences: Box<Differences>,
     },
     /// The run file failed.
     #[error("{action} run file {}: {reason}", .path.display())]
@@ -156,8 +151,11 @@ impl Classify for RestoreError {
             | Self::Gone { .. }
             | Self::Differs { .. } => Kind::Conflict,
             Self::NotActive { .. } | Self::Unprocessed { .. } => Kind::Unavailable,
-            Self::Partition { .. } | Self::NoSuchKey { .. } | Self::Input { .. } | Self::NoRun { .. } => Kind::Invalid,
-            Self::RunFile { .. } => Kind::Invalid,
+            Self::Partition { .. }
+            | Self::NoSuchKey { .. }
+            | Self::Input { .. }
+            | Self::NoRun { .. }
+            | Self::RunFile { .. } => Kind::Invalid,
             Self::Service { source, .. } => source.kind(),
             Self::Interrupted { .. } => Kind::Interrupted,
             Self::Lost { .. } => Kind::Internal,
@@ -186,8 +184,12 @@ impl Classify for RestoreError {
             Self::RunFile { .. } => Some("choose another place with --run-file FILE".to_owned()),
             Self::NoRun { .. } => Some("the run was proven, or it was kept elsewhere: --run-file FILE".to_owned()),
             Self::Service { source, .. } => source.hint(),
-            Self::NotActive { .. } | Self::Unprocessed { .. } | Self::Interrupted { .. } => None,
-            Self::NoSuchKey { .. } | Self::Input { .. } | Self::Lost { .. } => None,
+            Self::NotActive { .. }
+            | Self::Unprocessed { .. }
+            | Self::Interrupted { .. }
+            | Self::NoSuchKey { .. }
+            | Self::Input { .. }
+            | Self::Lost { .. } => None,
         }
     }
 }

@@ -303,8 +303,9 @@ where
         ) => ServiceError::Denied { reason: said() },
         _ => match (error, status) {
             (_, Some(500..)) => ServiceError::Unavailable { reason: said() },
-            (SdkError::ServiceError(_), _) => ServiceError::Refused { reason: said() },
-            (SdkError::ConstructionFailure(_), _) => ServiceError::Refused { reason: said() },
+            (SdkError::ServiceError(_) | SdkError::ConstructionFailure(_), _) => {
+                ServiceError::Refused { reason: said() }
+            }
             _ => ServiceError::Unavailable { reason: said() },
         },
     }
