@@ -18,8 +18,8 @@ use super::cut::{CutArgs, MergeArgs, say_plan};
 use crate::cut::CutRequest;
 use crate::plan::{ReplayPlan, ReplayRequest, plan};
 use crate::restore::{
-    DynamoDb, RestoreOptions, RestoreReport, RunFile, Step, TargetPlan, default_folder, new_run_id, plan_target,
-    restore,
+    DynamoDb, Restore, RestoreOptions, RestoreReport, RunFile, Step, TargetPlan, default_folder, new_run_id,
+    plan_target,
 };
 
 /// Make a new table with a table's state at a cut, and prove that it is the same
@@ -122,7 +122,8 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
     };
     let shown = Shown::new(global.quiet);
     let progress = |step, items| shown.show(step, items);
-    let restored = restore(store, &plan, &target, service, &mut run, &options, interrupt, &progress).await;
+    let restore = Restore { store, plan: &plan, service, options: &options, interrupt, progress: &progress };
+    let restored = restore.run(&target, &mut run).await;
     drop(shown);
     match restored {
         Ok(report) => {

@@ -129,6 +129,9 @@ fn write_text(report: &TimelineReport, to: &mut String) -> std::fmt::Result {
     for gap in &report.gaps {
         writeln!(to, "  stated gap after {} until {}: {}", gap.from, gap.to, gap.reason)?;
     }
+    if report.contradictions > 0 {
+        writeln!(to, "  unsound    {} records are stored twice and do not say the same", report.contradictions)?;
+    }
     for problem in report.problems.iter().take(SHOWN_MAX) {
         writeln!(to, "  unsound    {}: {}", problem.object, problem.problem)?;
     }

@@ -181,8 +181,6 @@ fn gaps_cut_coverage_and_overlapping_ones_are_one() {
 
 #[test]
 fn a_segment_with_records_from_both_sides_of_a_gap_straddles_it() {
-    use Place::{Inside, Outside, Straddling};
-
     let pieces = Pieces::new("1")
         .start(100, true)
         .shard("a", None, None, Some(500))
@@ -196,8 +194,8 @@ fn a_segment_with_records_from_both_sides_of_a_gap_straddles_it() {
     let place = |interval: usize| -> Vec<Place> {
         pieces.objects.segments.iter().map(|segment| pieces.intervals[interval].place(segment)).collect()
     };
-    assert_eq!(place(0), [Inside, Outside, Straddling, Straddling, Straddling]);
-    assert_eq!(place(1), [Outside, Inside, Straddling, Inside, Inside]);
+    assert_eq!(place(0), [Place::Inside, Place::Outside, Place::Straddling, Place::Straddling, Place::Straddling]);
+    assert_eq!(place(1), [Place::Outside, Place::Inside, Place::Straddling, Place::Inside, Place::Inside]);
 }
 
 #[test]

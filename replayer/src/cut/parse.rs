@@ -71,9 +71,6 @@ impl Classify for CutError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Count { .. } | Self::Future { .. } => {
-                Some("for the newest state that the journal has, give --at latest".to_owned())
-            }
             Self::Syntax { .. } => Some(
                 "write it as 2020-03-29T10:00:00Z, as seconds or milliseconds since 1970, or as \"now\", \"latest\", \
                  \"10 minutes ago\", \"2h ago\", \"yesterday\", \"yesterday 14:00\""
@@ -83,6 +80,9 @@ impl Classify for CutError {
                 Some(format!("write {utc} for UTC, or {local} for the zone of this machine"))
             }
             Self::NoDirection { text } => Some(format!("write \"{text} ago\"")),
+            Self::Count { .. } | Self::Future { .. } => {
+                Some("for the newest state that the journal has, give --at latest".to_owned())
+            }
             Self::Range { .. } => None,
             Self::Sequence { .. } => {
                 Some("copy the SequenceNumber of a stream record; for a time, use --at".to_owned())

@@ -136,7 +136,7 @@ fn names_choose_the_compression() {
         let stored = std::fs::read(&path).unwrap();
         assert_eq!(bytes, u64::try_from(stored.len()).unwrap());
         let mut back = Vec::new();
-        if name.ends_with("gz") {
+        if path.extension().is_some_and(|extension| extension == "gz") {
             flate2::read::GzDecoder::new(stored.as_slice()).read_to_end(&mut back).unwrap();
         } else {
             zstd::Decoder::new(stored.as_slice()).unwrap().read_to_end(&mut back).unwrap();

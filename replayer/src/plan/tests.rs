@@ -195,12 +195,13 @@ proptest! {
                 records.push((*second, *key, old, *value));
             }
         }
+        let number = |count: usize| u64::try_from(count).unwrap();
         let mut segments = BTreeMap::new();
         let mut at = 0;
         for size in &history.batches {
             let end = (at + size).min(records.len());
             if at == end { break; }
-            pieces = pieces.segment(Some((records[at].0, records[end - 1].0)), (u64::try_from(at).unwrap() + 1, u64::try_from(end).unwrap()));
+            pieces = pieces.segment(Some((records[at].0, records[end - 1].0)), (number(at) + 1, number(end)));
             segments.insert(pieces.0.segments.last().unwrap().key.clone(), at..end);
             at = end;
         }

@@ -8,7 +8,6 @@ use thiserror::Error;
 
 use super::read_back::Differences;
 use super::service::ServiceError;
-use crate::digest::StateDigest;
 
 /// What can go wrong in a restore.
 #[derive(Debug, Error)]
@@ -102,16 +101,12 @@ pub enum RestoreError {
         reason: String,
     },
     /// The table is not what the journal says.
-    #[error("table {table} differs from the journal: digest {found} of {} items, expected {expected} of {} items{differences}", .found.items(), .expected.items())]
+    #[error("table {table} differs from the journal: {differences}")]
     Differs {
         /// The table.
         table: TableName,
-        /// The journal's digest.
-        expected: StateDigest,
-        /// The table's digest.
-        found: StateDigest,
-        /// Which items differ.
-        differences: Differences,
+        /// How.
+        differences: Box<Differences>,
     },
     /// The run file failed.
     #[error("{action} run file {}: {reason}", .path.display())]

@@ -89,55 +89,67 @@ pub struct RestoreReport {
     pub notes: Vec<String>,
 }
 
-/// Restores a plan's state into the target of `run`, which says how far an earlier attempt came. `progress` hears of each
-/// step and of the items done in it.
-///
-/// # Errors
-/// When the target is there and not of this run, the service refuses, an object of the journal cannot be read, or the
-/// table that was written is not what the journal says.
-#[expect(clippy::too_many_arguments, reason = "each is a part of its own, and there is one caller a binary")]
-pub async fn restore(
-    store: Arc<dyn ReadStore>,
-    plan: &ReplayPlan,
-    target: &TargetPlan,
-    service: Arc<dyn TableService>,
-    run: &mut RunFile,
-    options: &RestoreOptions,
-    interrupt: &Interrupt,
-    progress: &(dyn Fn(Step, u64) + Send + Sync),
-) -> Result<RestoreReport> {
-    progress(Step::Creating, 0);
-    let table = target::prepare(&*service, target, run, options.pause, interrupt).await?;
-    let written =
-        write::write(Arc::clone(&store), plan, Arc::clone(&service), run, options, interrupt, progress).await?;
-    progress(Step::Reading, 0);
-    let expected = written.expected;
-    let found = read_back::read_back(&service, plan, run.target(), options, interrupt, progress).await?;
-    if found.total() != expected.total() {
-        let differences =
-            read_back::differences(store, plan, &service, run.target(), (&expected, &found), options, interrupt)
-                .await?;
-        return Err(RestoreError::Differs {
-            table: run.target().clone(),
-            expected: expected.total(),
-            found: found.total(),
-            differences,
-        }
-        .into());
+/// Hears of each step and of the items done in it.
+pub type Progress<'a> = &'a (dyn Fn(Step, u64) + Send + Sync);
+
+/// A restore: where from, where to, and how.
+#[derive(Clone)]
+pub struct Restore<'a> {
+    /// The journal.
+    pub store: Arc<dyn ReadStore>,
+    /// The state.
+    pub plan: &'a ReplayPlan,
+    /// The service that gets the table.
+    pub service: Arc<dyn TableService>,
+    /// How fast.
+    pub options: &'a RestoreOptions,
+    /// When to stop.
+    pub interrupt: &'a Interrupt,
+    /// Who hears of it.
+    pub progress: Progress<'a>,
+}
+
+impl std::fmt::Debug for Restore<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Restore").field("plan", &self.plan).field("options", &self.options).finish_non_exhaustive()
     }
-    progress(Step::Setting, 0);
-    let unset = settings::apply(&*service, run.target(), table.arn.as_deref(), &target.settings, options.pause).await;
-    run.finish()?;
-    let mut notes = target.notes.clone();
-    notes.extend(target.settings.notes.iter().cloned());
-    Ok(RestoreReport {
-        table: run.target().clone(),
-        arn: table.arn,
-        items: expected.total().items(),
-        written: written.items,
-        digest: expected.total(),
-        proven: true,
-        unset,
-        notes,
-    })
+}
+
+impl Restore<'_> {
+    /// Makes the target of `run`, which says how far an earlier attempt came, writes the state into it and proves it.
+    ///
+    /// # Errors
+    /// When the target is there and not of this run, the service refuses, an object of the journal cannot be read, or the
+    /// table that was written is not what the journal says.
+    pub async fn run(&self, target: &TargetPlan, run: &mut RunFile) -> Result<RestoreReport> {
+        (self.progress)(Step::Creating, 0);
+        let pause = self.options.pause;
+        let table = target::prepare(&*self.service, target, run, pause, self.interrupt).await?;
+        let written = write::write(self, run).await?;
+        (self.progress)(Step::Reading, 0);
+        let expected = written.expected;
+        let found = read_back::read_back(self, run.target()).await?;
+        if found.total() != expected.total() {
+            let differences = read_back::differences(self, run.target(), &expected, &found).await?;
+            return Err(
+                RestoreError::Differs { table: run.target().clone(), differences: Box::new(differences) }.into()
+            );
+        }
+        (self.progress)(Step::Setting, 0);
+        let arn = table.arn.as_deref();
+        let unset = settings::apply(&*self.service, run.target(), arn, &target.settings, pause).await;
+        run.finish()?;
+        let mut notes = target.notes.clone();
+        notes.extend(target.settings.notes.iter().cloned());
+        Ok(RestoreReport {
+            table: run.target().clone(),
+            arn: table.arn,
+            items: expected.total().items(),
+            written: written.items,
+            digest: expected.total(),
+            proven: true,
+            unset,
+            notes,
+        })
+    }
 }

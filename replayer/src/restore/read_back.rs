@@ -6,21 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::error::Result;
-use journal::interrupt::Interrupt;
 use journal::model::{Attributes, Image, ItemKey, TableName};
 use journal::source::attribute::write_dynamodb_json;
 use journal::source::sdk::item_from_sdk;
-use journal::store::ReadStore;
 use tokio::task::JoinSet;
 
 use super::error::RestoreError;
 use super::groups::GroupedDigest;
 use super::service::{SdkItem, ServiceError, TableService};
 use super::write::back_off;
-use super::{RestoreOptions, Step};
-use crate::digest::{ItemHash, to_plain};
+use super::{Progress, Restore, Step};
+use crate::digest::{ItemHash, StateDigest, to_plain};
 use crate::key_schema::{KeySchema, KeySchemaError};
-use crate::plan::ReplayPlan;
 use crate::state::{Flow, Selection, visit_items};
 
 /// Attempts of one page that the service does not answer.
@@ -44,6 +41,10 @@ pub enum Difference {
 /// Which items of a table are not what the journal says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Differences {
+    /// The journal's digest.
+    pub expected: StateDigest,
+    /// The table's digest.
+    pub found: StateDigest,
     /// The first items, by key.
     pub items: Vec<(String, Difference)>,
     /// How many there are; at least so many when `more`.
@@ -54,6 +55,8 @@ pub struct Differences {
 
 impl fmt::Display for Differences {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (expected, found) = (&self.expected, &self.found);
+        write!(f, "digest {found} of {} items, expected {expected} of {} items", found.items(), expected.items())?;
         for (key, difference) in &self.items {
             let word = match difference {
                 Difference::Missing => "missing from the table",
@@ -90,18 +93,9 @@ fn fingerprint(schema: &KeySchema, item: &SdkItem) -> Result<(Vec<u8>, ItemHash)
 }
 
 /// The digest of all items of a table, read strongly consistent in parallel.
-pub(super) async fn read_back(
-    service: &Arc<dyn TableService>,
-    plan: &ReplayPlan,
-    table: &TableName,
-    options: &RestoreOptions,
-    interrupt: &Interrupt,
-    progress: &(dyn Fn(Step, u64) + Send + Sync),
-) -> Result<GroupedDigest> {
+pub(super) async fn read_back(restore: &Restore<'_>, table: &TableName) -> Result<GroupedDigest> {
     let parts =
-        scan(service, plan, table, options, interrupt, progress, GroupedDigest::default, |digest, key, hash| {
-            digest.add(&key, hash);
-        });
+        scan(restore, table, restore.progress, GroupedDigest::default, |digest, key, hash| digest.add(&key, hash));
     let mut whole = GroupedDigest::default();
     for part in parts.await? {
         whole.merge(&part);
@@ -110,25 +104,21 @@ pub(super) async fn read_back(
 }
 
 /// Scans a table in parallel segments, each with a state of its own.
-#[expect(clippy::too_many_arguments, reason = "one scan, two uses; a struct for two calls would say no more")]
 async fn scan<S: Send + 'static>(
-    service: &Arc<dyn TableService>,
-    plan: &ReplayPlan,
+    restore: &Restore<'_>,
     table: &TableName,
-    options: &RestoreOptions,
-    interrupt: &Interrupt,
-    progress: &(dyn Fn(Step, u64) + Send + Sync),
+    progress: Progress<'_>,
     begin: impl Fn() -> S,
     add: impl Fn(&mut S, Vec<u8>, ItemHash) + Clone + Send + 'static,
 ) -> Result<Vec<S>> {
-    let schema = plan.key.clone().ok_or_else(|| KeySchemaError::Unknown { table: table.to_string() })?;
-    let total = i32::try_from(options.concurrency.clamp(1, 64)).unwrap_or(1);
-    let (read, mut counted) = tokio::sync::mpsc::unbounded_channel::<u64>();
+    let schema = schema(restore, table)?;
+    let segments = i32::try_from(restore.options.concurrency.clamp(1, 64)).unwrap_or(1);
+    let (counts, mut counted) = tokio::sync::mpsc::unbounded_channel::<u64>();
     let mut tasks: JoinSet<Result<S>> = JoinSet::new();
-    for segment in 0..total {
-        let (service, table, schema) = (Arc::clone(service), table.clone(), schema.clone());
-        let (interrupt, read, add) = (interrupt.clone(), read.clone(), add.clone());
-        let pause = options.pause;
+    for segment in 0..segments {
+        let (service, table, schema) = (Arc::clone(&restore.service), table.clone(), schema.clone());
+        let (interrupt, counts, add) = (restore.interrupt.clone(), counts.clone(), add.clone());
+        let pause = restore.options.pause;
         let mut state = begin();
         tasks.spawn(async move {
             let mut start = None;
@@ -136,13 +126,13 @@ async fn scan<S: Send + 'static>(
                 if interrupt.requested() {
                     return Err(RestoreError::Interrupted { doing: "reading back", table }.into());
                 }
-                let page = page(&*service, &table, pause, (segment, total), start).await?;
+                let page = page(&*service, &table, pause, (segment, segments), start).await?;
                 for item in &page.items {
                     let (key, hash) = fingerprint(&schema, item)?;
                     add(&mut state, key, hash);
                 }
                 // Nobody listens any more only when another segment has failed.
-                let _ = read.send(u64::try_from(page.items.len()).unwrap_or(u64::MAX));
+                let _ = counts.send(u64::try_from(page.items.len()).unwrap_or(u64::MAX));
                 match page.next {
                     Some(next) => start = Some(next),
                     None => return Ok(state),
@@ -150,7 +140,7 @@ async fn scan<S: Send + 'static>(
             }
         });
     }
-    drop(read);
+    drop(counts);
     let mut done = 0u64;
     while let Some(more) = counted.recv().await {
         done += more;
@@ -161,6 +151,10 @@ async fn scan<S: Send + 'static>(
         parts.push(part.map_err(|_| RestoreError::Lost { doing: "reading back", table: table.clone() })??);
     }
     Ok(parts)
+}
+
+fn schema(restore: &Restore<'_>, table: &TableName) -> Result<KeySchema, KeySchemaError> {
+    restore.plan.key.clone().ok_or_else(|| KeySchemaError::Unknown { table: table.to_string() })
 }
 
 async fn page(
@@ -205,33 +199,36 @@ impl Held {
 
 /// Which items differ: both sides are read once more, and only the groups of keys whose digests differ are held.
 pub(super) async fn differences(
-    store: Arc<dyn ReadStore>,
-    plan: &ReplayPlan,
-    service: &Arc<dyn TableService>,
+    restore: &Restore<'_>,
     table: &TableName,
-    (expected, found): (&GroupedDigest, &GroupedDigest),
-    options: &RestoreOptions,
-    interrupt: &Interrupt,
+    expected: &GroupedDigest,
+    found: &GroupedDigest,
 ) -> Result<Differences> {
-    let schema = plan.key.clone().ok_or_else(|| KeySchemaError::Unknown { table: table.to_string() })?;
+    let schema = schema(restore, table)?;
     let groups: Arc<[bool]> = expected.differing(found).into();
-    let (of_journal, of_table) = (Arc::clone(&groups), Arc::clone(&groups));
-    let names = schema.clone();
-    let merge = options.merge.clone();
-    let visit = visit_items(store, plan, Selection::default(), merge, interrupt, Held::default(), move |held, item| {
-        held.add(&of_journal, plain_key(&names, &item.attributes)?, item.hash);
-        Ok(Flow::Continue)
-    });
+    let (of_journal, of_table, names) = (Arc::clone(&groups), groups, schema.clone());
+    let visit = visit_items(
+        Arc::clone(&restore.store),
+        restore.plan,
+        Selection::default(),
+        restore.options.merge.clone(),
+        restore.interrupt,
+        Held::default(),
+        move |held, item| {
+            held.add(&of_journal, plain_key(&names, &item.attributes)?, item.hash);
+            Ok(Flow::Continue)
+        },
+    );
     let (journal, _) = visit.await?;
-    let parts = scan(service, plan, table, options, interrupt, &|_, _| {}, Held::default, move |held, key, hash| {
-        held.add(&of_table, key, hash);
-    });
+    let parts = scan(restore, table, &|_, _| {}, Held::default, move |held, key, hash| held.add(&of_table, key, hash));
     let mut scanned = Held::default();
     for part in parts.await? {
         scanned.full |= part.full;
         scanned.items.extend(part.items);
     }
-    Ok(compare(&schema, &journal, &scanned))
+    let mut differences = compare(&schema, &journal, &scanned);
+    (differences.expected, differences.found) = (expected.total(), found.total());
+    Ok(differences)
 }
 
 fn compare(schema: &KeySchema, journal: &Held, scanned: &Held) -> Differences {

@@ -240,10 +240,12 @@ impl Scene {
     }
 
     async fn restore(&self, service: &Arc<FakeService>, run: &mut RunFile) -> Result<RestoreReport> {
-        let options = options(3);
-        let service: Arc<dyn TableService> = service.clone();
-        let store: Arc<dyn ReadStore> = self.store.clone();
-        restore(store, &self.plan, &self.target, service, run, &options, &self.interrupt, &|_, _| {}).await
+        self.restoring(service, &options(3)).run(&self.target, run).await
+    }
+
+    fn restoring<'a>(&'a self, service: &Arc<FakeService>, options: &'a RestoreOptions) -> Restore<'a> {
+        let (store, service): (Arc<dyn ReadStore>, Arc<dyn TableService>) = (self.store.clone(), service.clone());
+        Restore { store, plan: &self.plan, service, options, interrupt: &self.interrupt, progress: &|_, _| {} }
     }
 }
 
@@ -387,13 +389,9 @@ async fn numbers_that_the_service_spells_otherwise_are_equal() {
         item.insert("score".to_owned(), aws_sdk_dynamodb::types::AttributeValue::N("1.5".to_owned()));
     }
     let options = options(2);
-    let service: Arc<dyn TableService> = service;
-    let found = read_back::read_back(&service, &scene.plan, run.target(), &options, &scene.interrupt, &|_, _| {})
-        .await
-        .unwrap();
-    let store: Arc<dyn ReadStore> = scene.store.clone();
-    let written =
-        write::write(store, &scene.plan, service, &mut run, &options, &scene.interrupt, &|_, _| {}).await.unwrap();
+    let restoring = scene.restoring(&service, &options);
+    let found = read_back::read_back(&restoring, run.target()).await.unwrap();
+    let written = write::write(&restoring, &mut run).await.unwrap();
     assert_eq!(found.total(), written.expected.total());
 }
 

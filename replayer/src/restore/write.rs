@@ -5,10 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use journal::error::{Error, Kind, Result};
-use journal::interrupt::Interrupt;
 use journal::model::{AttributeValue, Attributes, TableName};
 use journal::source::sdk::item_to_sdk;
-use journal::store::ReadStore;
 use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -19,8 +17,7 @@ use super::groups::GroupedDigest;
 use super::read_back::plain_key;
 use super::run_file::RunFile;
 use super::service::{SdkItem, ServiceError, TableService};
-use super::{RestoreOptions, Step};
-use crate::plan::ReplayPlan;
+use super::{Restore, Step};
 use crate::state::{Flow, Selection, visit_items};
 
 /// `BatchWriteItem` takes 25 puts and 16 MB (Amazon DynamoDB API reference); half of the bytes leave room for the
@@ -57,27 +54,19 @@ struct Outgoing {
 }
 
 /// Reads the whole state, writes what is not confirmed yet, and gives the state's digest.
-pub(super) async fn write(
-    store: Arc<dyn ReadStore>,
-    plan: &ReplayPlan,
-    service: Arc<dyn TableService>,
-    run: &mut RunFile,
-    options: &RestoreOptions,
-    interrupt: &Interrupt,
-    progress: &(dyn Fn(Step, u64) + Send + Sync),
-) -> Result<Written> {
-    let Some(schema) = plan.key.clone() else {
+pub(super) async fn write(restore: &Restore<'_>, run: &mut RunFile) -> Result<Written> {
+    let Some(schema) = restore.plan.key.clone() else {
         return Ok(Written { expected: GroupedDigest::default(), items: 0 });
     };
     let confirmed = run.confirmed();
     let target = run.target().clone();
     let (sender, receiver) = mpsc::channel::<Outgoing>(BATCH_ITEMS_MAX * 4);
     let visit = visit_items(
-        store,
-        plan,
+        Arc::clone(&restore.store),
+        restore.plan,
         Selection::default(),
-        options.merge.clone(),
-        interrupt,
+        restore.options.merge.clone(),
+        restore.interrupt,
         GroupedDigest::default(),
         move |digest: &mut GroupedDigest, item| {
             digest.add(&plain_key(&schema, &item.attributes)?, item.hash);
@@ -90,7 +79,7 @@ pub(super) async fn write(
             Ok(if sender.blocking_send(outgoing).is_ok() { Flow::Continue } else { Flow::Enough })
         },
     );
-    let writer = Writer { service, run, options, progress, sent: 0, confirmed: BTreeMap::new(), next: 0, items: 0 };
+    let writer = Writer { restore, run, sent: 0, confirmed: BTreeMap::new(), next: 0, items: 0 };
     let (visited, written) = tokio::join!(visit, writer.drain(receiver));
     // A failed writer ends the visit, a failed visit the writer: the writer's error is the cause when it has one.
     let items = written?;
@@ -102,10 +91,8 @@ pub(super) async fn write(
 }
 
 struct Writer<'a> {
-    service: Arc<dyn TableService>,
+    restore: &'a Restore<'a>,
     run: &'a mut RunFile,
-    options: &'a RestoreOptions,
-    progress: &'a (dyn Fn(Step, u64) + Send + Sync),
     /// Batches begun.
     sent: u64,
     /// Batches done after one that is not: number, last key, items.
@@ -125,7 +112,7 @@ struct Done {
 impl Writer<'_> {
     /// Writes all that comes, and gives the number of items.
     async fn drain(mut self, mut receiver: mpsc::Receiver<Outgoing>) -> Result<u64> {
-        let rate = Arc::new(Rate::new(self.options.write_rate));
+        let rate = Arc::new(Rate::new(self.restore.options.write_rate));
         let mut tasks: JoinSet<Result<Done, RestoreError>> = JoinSet::new();
         let mut waiting: Vec<Outgoing> = Vec::with_capacity(BATCH_ITEMS_MAX);
         let mut bytes = 0usize;
@@ -149,7 +136,7 @@ impl Writer<'_> {
                     }
                     continue;
                 }
-                item = receiver.recv(), if tasks.len() < self.options.concurrency => item,
+                item = receiver.recv(), if tasks.len() < self.restore.options.concurrency => item,
             };
             let full = item.as_ref().is_none_or(|item| {
                 waiting.len() == BATCH_ITEMS_MAX || bytes.saturating_add(item.bytes) > BATCH_BYTES_MAX
@@ -185,8 +172,8 @@ impl Writer<'_> {
     fn send(&mut self, batch: Vec<Outgoing>, rate: &Arc<Rate>, tasks: &mut JoinSet<Result<Done, RestoreError>>) {
         let number = self.sent;
         self.sent += 1;
-        let (service, table, rate) = (Arc::clone(&self.service), self.run.target().clone(), Arc::clone(rate));
-        let pause = self.options.pause;
+        let (service, table, rate) = (Arc::clone(&self.restore.service), self.run.target().clone(), Arc::clone(rate));
+        let pause = self.restore.options.pause;
         tasks.spawn(async move {
             let last_key = batch.last().map(|item| item.key.clone()).unwrap_or_default();
             let items = u64::try_from(batch.len()).unwrap_or(u64::MAX);
@@ -200,7 +187,7 @@ impl Writer<'_> {
     /// Counts a batch; gives the key up to which all items are in the table when that has moved.
     fn note(&mut self, done: Done) -> Option<Vec<u8>> {
         self.items += done.items;
-        (self.progress)(Step::Writing, self.items);
+        (self.restore.progress)(Step::Writing, self.items);
         self.confirmed.insert(done.number, done.last_key);
         let mut moved = None;
         while let Some(key) = self.confirmed.remove(&self.next) {

@@ -45,6 +45,7 @@ pub(super) async fn check(
     report.records = chain.records;
     report.keys = chain.keys;
     report.duplicates = merged.duplicates;
+    report.contradictions = merged.contradictions;
     report.undated = chain.undated;
     report.out_of_order = chain.out_of_order;
     report.broken = chain.broken;
@@ -144,22 +145,22 @@ impl Chain {
     /// The reason of a stated gap between two records: one whose seconds, or whose sequence numbers, meet theirs.
     fn stated_gap(&self, after: Option<&ChainEnd>, before: &ChainEnd) -> Option<String> {
         let from = after.map_or(self.first_second, |end| end.second);
-        let within_seconds = |gap: &Gap| match (from, before.second) {
+        let by_seconds = |gap: &Gap| match (from, before.second) {
             (Some(from), Some(to)) => from < gap.to && gap.from < to,
             (None, Some(to)) => gap.from < to,
             (Some(from), None) => from < gap.to,
             (None, None) => false,
         };
-        let within_sequences = |gap: &Gap| {
-            let least = after.map_or(SequenceNumber::MIN, |end| end.sequence);
+        let by_sequences = |gap: &Gap| {
+            let lowest = after.map_or(SequenceNumber::MIN, |end| end.sequence);
             match (gap.after_sequence, gap.before_sequence) {
-                (Some(gap_after), Some(gap_before)) => {
-                    least.cmp_value(&gap_before).is_lt() && gap_after.cmp_value(&before.sequence).is_lt()
+                (Some(first), Some(last)) => {
+                    lowest.cmp_value(&last).is_lt() && first.cmp_value(&before.sequence).is_lt()
                 }
                 _ => false,
             }
         };
-        self.gaps.iter().find(|gap| within_seconds(gap) || within_sequences(gap)).map(|gap| gap.reason.clone())
+        self.gaps.iter().find(|gap| by_seconds(gap) || by_sequences(gap)).map(|gap| gap.reason.clone())
     }
 
     fn show(&self, key: &[u8]) -> String {

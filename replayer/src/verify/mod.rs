@@ -126,6 +126,8 @@ pub struct TimelineReport {
     pub keys: u64,
     /// Records that lie in more than one segment: harmless.
     pub duplicates: u64,
+    /// Those of them that do not say the same: the journal contradicts itself.
+    pub contradictions: u64,
     /// Records without a second.
     pub undated: u64,
     /// Records whose second is before that of an earlier record of their key: harmless, sequence order decides.
@@ -154,7 +156,7 @@ impl TimelineReport {
     /// What the report amounts to; none when the timeline is sound.
     #[must_use]
     pub fn verdict(&self) -> Option<Kind> {
-        if self.unsound > 0 {
+        if self.unsound > 0 || self.contradictions > 0 {
             Some(Kind::Corrupt)
         } else if self.broken > 0 {
             Some(Kind::Gap)
@@ -180,6 +182,7 @@ impl TimelineReport {
             records: 0,
             keys: 0,
             duplicates: 0,
+            contradictions: 0,
             undated: 0,
             out_of_order: 0,
             quarantined: objects.quarantined,

@@ -202,6 +202,13 @@ async fn a_snapshot_whose_part_is_gone_is_unsound() {
 }
 
 #[tokio::test]
+async fn two_records_of_one_number_that_say_different_things_are_unsound() {
+    let store = journal(vec![vec![record("a", 1, None, Some("1"))], vec![record("a", 1, None, Some("2"))]]).await;
+    let report = verified(&store).await;
+    assert_eq!((report.contradictions, report.verdict()), (1, Some(Kind::Corrupt)));
+}
+
+#[tokio::test]
 async fn a_stop_ends_it_without_a_report() {
     let store = journal(history()).await;
     let interrupt = Interrupt::manual();
