@@ -1,8 +1,8 @@
 //! Embedded DynamoDB for the local commands: a whole endpoint in this process, its data in one folder.
 //!
 //! Owns the server's life: the folder's lock, the port, the start and the stop. The engine is dynoxide on one database file
-//! ([`database`] says what is added to the file and why); a front before it answers the Streams API itself
-//! ([`streams`]), because the engine forgets a deleted table's stream. What enters are a folder and a port; what leaves is
+//! (`database` says what is added to the file and why); a front before it answers the Streams API itself
+//! (`streams`), because the engine forgets a deleted table's stream. What enters are a folder and a port; what leaves is
 //! an endpoint for any AWS SDK or the AWS CLI, with any credentials. Knows nothing of the journal.
 //!
 //! Limits, against AWS: streams have one shard that never splits, iterators do not expire, records are kept without
