@@ -17,3 +17,6 @@ pub mod state;
 pub mod verify;
 
 pub use journal::listing;
+
+#[cfg(test)]
+mod semantics;

@@ -80,20 +80,28 @@ enum ArgumentError {
     /// A needed one is missing; the parser lets no such call through.
     #[error("--table and --as are needed")]
     Missing,
-    /// The run belongs to another journal.
-    #[error("run {run} restores from {of}, not from {given}")]
-    Journal { run: String, of: String, given: String },
+    /// The run file is there.
+    #[error("a restore is kept in {} already", .path.display())]
+    RunFile {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl Classify for ArgumentError {
     fn kind(&self) -> Kind {
-        Kind::Invalid
+        match self {
+            Self::Missing => Kind::Invalid,
+            Self::RunFile { .. } => Kind::Conflict,
+        }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             Self::Missing => None,
-            Self::Journal { .. } => Some("leave --journal away: the run knows its own".to_owned()),
+            Self::RunFile { path } => {
+                Some(format!("continue it with --resume RUN --run-file {}, or keep this one elsewhere", path.display()))
+            }
         }
     }
 }
@@ -134,8 +142,8 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            // A run that has begun to make its table can be continued, whatever stopped it.
-            if run.path().exists() {
+            // A run that has begun to make its table can be continued, whatever stopped it; a conflict would come again.
+            if error.kind() != Kind::Conflict && run.path().exists() {
                 let elsewhere =
                     args.run_file.as_ref().map(|path| format!(" --run-file {}", path.display())).unwrap_or_default();
                 output::note(&format!("to continue: replay restore --resume {}{elsewhere}", run.run()));
@@ -153,6 +161,9 @@ async fn begun(args: &Args, global: &Global) -> Result<Begun> {
     let now = u64::try_from(Timestamp::now().as_second()).ok().and_then(|now| Second::new(now).ok());
     let name = new_run_id(now.unwrap_or(Second::MIN));
     let path = args.run_file.clone().unwrap_or_else(|| default_folder().join(format!("{name}.json")));
+    if path.exists() {
+        return Err(ArgumentError::RunFile { path }.into());
+    }
     let source = (table.clone(), plan.timeline.label.clone());
     let location = global.location()?.to_owned();
     let run = RunFile::new(path, name, location, source, plan.cut, target.clone())
@@ -164,13 +175,9 @@ async fn resumed(name: &str, args: &Args, global: &Global) -> Result<Begun> {
     let file = journal::layout::safe_part(name);
     let path = args.run_file.clone().unwrap_or_else(|| default_folder().join(format!("{file}.json")));
     let run = RunFile::load(&path)?;
-    if let Some(given) = global.journal.as_deref().filter(|given| *given != run.journal()) {
-        return Err(ArgumentError::Journal {
-            run: run.run().to_owned(),
-            of: run.journal().to_owned(),
-            given: given.to_owned(),
-        }
-        .into());
+    if global.journal.as_deref().is_some_and(|given| given != run.journal()) && !global.quiet {
+        // JOURNAL_URL may be set for other work; the run knows where its items come from.
+        output::note(&format!("note: run {} restores from {}", run.run(), run.journal()));
     }
     let store = store::open_read(run.journal()).await?;
     documents::check_journal(&*store).await?;

@@ -113,12 +113,20 @@ impl Destination {
     /// # Errors
     /// When it exists and `force` is not set, or its folder cannot be written.
     pub fn file(path: &Path, force: bool) -> Result<Self, OutputError> {
-        if !force && path.symlink_metadata().is_ok() {
-            return Err(OutputError::Exists { path: path.to_owned() });
-        }
         let create = |source| OutputError::Create { path: path.to_owned(), source };
-        if path.is_dir() {
-            return Err(create(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder")));
+        match path.metadata() {
+            Ok(there) if there.is_dir() => {
+                return Err(create(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder")));
+            }
+            // A pipe or a device cannot be replaced, and holds nothing that could be lost.
+            Ok(there) if !there.is_file() => {
+                let opened = std::fs::OpenOptions::new().write(true).open(path).map_err(create)?;
+                return Ok(Self::stream(&path.display().to_string(), Box::new(opened)));
+            }
+            _ if !force && path.symlink_metadata().is_ok() => {
+                return Err(OutputError::Exists { path: path.to_owned() });
+            }
+            _ => {}
         }
         let name = path.file_name().ok_or_else(|| create(io::ErrorKind::InvalidInput.into()))?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

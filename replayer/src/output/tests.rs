@@ -144,3 +144,13 @@ fn names_choose_the_compression() {
         assert_eq!(back, text);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_device_is_written_to_and_not_replaced() {
+    let mut nothing = Destination::file(std::path::Path::new("/dev/null"), false).unwrap();
+    nothing.write_all(b"note").unwrap();
+    assert_eq!(nothing.finish().unwrap(), 4);
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+    assert!(matches!(Destination::file(std::path::Path::new("/dev"), true), Err(OutputError::Create { .. })));
+}
