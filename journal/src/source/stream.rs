@@ -234,6 +234,8 @@ pub struct Shard {
 pub struct StreamPage {
     /// The stream's status.
     pub status: StreamStatus,
+    /// `StreamViewType`, where the service says it.
+    pub view_type: Option<String>,
     /// Shards, at most 100.
     pub shards: Vec<Shard>,
     /// `LastEvaluatedShardId`: the next page begins after this shard. None on the last page.
@@ -293,6 +295,12 @@ pub trait StreamService: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the service does not answer or refuses.
     async fn describe_table(&self, table: &TableName, now: Second) -> Result<Option<TableDocument>, StreamError>;
+
+    /// The streams of all tables that have or had this name, as far as they can still be read, in no order.
+    ///
+    /// # Errors
+    /// When the service does not answer or refuses.
+    async fn list_streams(&self, table: &TableName) -> Result<Vec<StreamArn>, StreamError>;
 
     /// One page of the stream's description, from the shard after `after`.
     ///

@@ -28,6 +28,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 /// One connection that takes longer to open is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Pages of a list of streams: a hundred streams each, of one table name in one day.
+const LIST_PAGES_MAX: usize = 20;
+
 /// Tables and streams of AWS, or of whatever endpoint the settings name.
 #[derive(Debug, Clone)]
 pub struct SdkStreams {
@@ -147,6 +150,28 @@ impl StreamService for SdkStreams {
         }
     }
 
+    async fn list_streams(&self, table: &TableName) -> Result<Vec<StreamArn>, StreamError> {
+        let mut arns = Vec::new();
+        let mut after: Option<String> = None;
+        for _ in 0..LIST_PAGES_MAX {
+            let answer = self
+                .streams
+                .list_streams()
+                .table_name(table.as_str())
+                .set_exclusive_start_stream_arn(after.take())
+                .send()
+                .await
+                .map_err(|error| classify("ListStreams", table.to_string(), &error))?;
+            let listed = answer.streams().iter().filter_map(|stream| StreamArn::parse(stream.stream_arn()?).ok());
+            arns.extend(listed.filter(|arn| arn.timeline().table == *table));
+            match answer.last_evaluated_stream_arn {
+                Some(last) if !last.is_empty() => after = Some(last),
+                _ => break,
+            }
+        }
+        Ok(arns)
+    }
+
     async fn describe_stream(&self, stream: &StreamArn, after: Option<&ShardId>) -> Result<StreamPage, StreamError> {
         let action = "DescribeStream";
         let malformed =
@@ -185,7 +210,8 @@ impl StreamService for SdkStreams {
             })
             .collect::<Result<_, StreamError>>()?;
         let next = description.last_evaluated_shard_id().filter(|id| !id.is_empty()).map(shard_id).transpose()?;
-        Ok(StreamPage { status, shards, next })
+        let view_type = description.stream_view_type().map(|view| view.as_str().to_owned());
+        Ok(StreamPage { status, view_type, shards, next })
     }
 
     async fn get_shard_iterator(

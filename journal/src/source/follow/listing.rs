@@ -14,7 +14,10 @@ const PAGES_MAX: usize = 20_000;
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) status: StreamStatus,
+    pub(super) view_type: Option<String>,
     pub(super) shards: Vec<Shard>,
+    /// Whether it came in one page, so that it shows the stream as it was at one moment.
+    pub(super) at_once: bool,
 }
 
 /// Lists all shards; none when there is no such stream. Nothing is decided by a listing that is not complete, for a parent
@@ -30,7 +33,7 @@ pub(super) async fn list(line: &Line, stop: &Stop) -> Result<Option<Listing>, Ha
     let mut shards = Vec::new();
     let mut seen = BTreeSet::new();
     let mut after = None;
-    for _ in 0..PAGES_MAX {
+    for number in 0..PAGES_MAX {
         let listed = context.retry(stop, &what, || async {
             context.listing_turn().await;
             match context.service.describe_stream(&line.stream, after.as_ref()).await {
@@ -47,7 +50,14 @@ pub(super) async fn list(line: &Line, stop: &Stop) -> Result<Option<Listing>, Ha
         let Some(page) = page else { return Ok(None) };
         shards.extend(page.shards.into_iter().filter(|shard| seen.insert(shard.id.clone())));
         match page.next {
-            None => return Ok(Some(Listing { status: page.status, shards })),
+            None => {
+                return Ok(Some(Listing {
+                    status: page.status,
+                    view_type: page.view_type,
+                    shards,
+                    at_once: number == 0,
+                }));
+            }
             Some(next) if Some(&next) == after.as_ref() => return Err(malformed("its pages go in a circle").into()),
             Some(next) => after = Some(next),
         }

@@ -24,6 +24,9 @@ use crate::error::Classify;
 use crate::model::{Second, SequenceNumber, StreamRecord};
 use crate::source::stream::{Position, ShardId, ShardIterator, StreamError};
 
+/// A new iterator may have a longer way to the next record than one that was there already: so many times the usual empty
+/// reads.
+const NEW_ITERATOR_PATIENCE: usize = 3;
 /// The wait between reads in a run that ends by itself: it need not wait for new records.
 const POLL_ONCE_MAX: Duration = Duration::from_millis(200);
 /// A closed shard that answers with so many times the usual empty reads is taken as read in a run that ends by itself.
@@ -66,6 +69,8 @@ pub(super) struct ShardReader {
     empties: VecDeque<Second>,
     /// Reads in a row that found nothing.
     empty_reads: usize,
+    /// Whether this iterator has been at the end of what there is.
+    at_tip: bool,
     /// Whether the current row of empty reads began after the shard was known to be abandoned.
     abandoned: bool,
     open_gap: Option<OpenGap>,
@@ -104,6 +109,7 @@ impl ShardReader {
             gathering: Gathering::default(),
             empties: VecDeque::new(),
             empty_reads: 0,
+            at_tip: false,
             abandoned: false,
             open_gap: None,
             older_than_stream: 0,
@@ -177,8 +183,8 @@ impl ShardReader {
             None => match self.renew().await {
                 Some(Ok(iterator)) => {
                     // It begins right behind the last record, however far into an empty stretch the one before it had come.
-                    self.empties.clear();
-                    self.empty_reads = 0;
+                    self.restart_empties();
+                    self.at_tip = false;
                     iterator
                 }
                 Some(Err(error)) => return self.failed(error, None).await,
@@ -205,8 +211,7 @@ impl ShardReader {
             return Ok(Step::End(ShardEnd::Closed));
         }
         if !found_nothing {
-            self.empties.clear();
-            self.empty_reads = 0;
+            self.restart_empties();
             return Ok(Step::Go);
         }
         if let Some(end) = self.found_nothing(asked).await? {
@@ -341,8 +346,7 @@ impl ShardReader {
     async fn found_nothing(&mut self, asked: Second) -> Result<Option<ShardEnd>, Halt> {
         if self.fate.abandoned.load(Ordering::Relaxed) && !self.abandoned {
             self.abandoned = true;
-            self.empties.clear();
-            self.empty_reads = 0;
+            self.restart_empties();
         }
         let needed = self.context().options.empty_reads.max(1);
         self.empties.push_back(asked);
@@ -350,9 +354,11 @@ impl ShardReader {
         while self.empties.len() > needed {
             self.empties.pop_front();
         }
-        if self.empties.len() < needed {
+        let patience = if self.at_tip { 1 } else { NEW_ITERATOR_PATIENCE };
+        if self.empty_reads < needed.saturating_mul(patience) {
             return Ok(None);
         }
+        self.at_tip = true;
         self.flush().await?;
         if self.abandoned {
             return Ok(Some(ShardEnd::Closed));
@@ -370,6 +376,11 @@ impl ShardReader {
         }
         self.save_if_due().await?;
         Ok(None)
+    }
+
+    fn restart_empties(&mut self) {
+        self.empties.clear();
+        self.empty_reads = 0;
     }
 
     /// Waits before the next read, no longer than until the batch is due.

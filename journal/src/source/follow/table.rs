@@ -20,7 +20,7 @@ use super::switched;
 use super::timeline::{TimelineEnd, TimelineFollower};
 use crate::documents::{StartDocument, TableDocument};
 use crate::error::{Error, Kind};
-use crate::model::{Second, StreamArn, TableName};
+use crate::model::{Second, StreamArn, TableName, TimelineLabel};
 use crate::source::VIEW_NEEDED;
 use crate::source::stream::{StreamSight, TableSight};
 use crate::table;
@@ -52,6 +52,8 @@ pub(super) struct TableFollower {
     /// Whether the journal knew the table, or it has been followed since.
     known: bool,
     described_at: Duration,
+    /// The stream that the last look showed.
+    latest: Option<StreamArn>,
     failure: Option<Error>,
 }
 
@@ -69,6 +71,7 @@ impl TableFollower {
             problem: None,
             known: false,
             described_at: Duration::ZERO,
+            latest: None,
             failure: None,
         }
     }
@@ -97,11 +100,21 @@ impl TableFollower {
         self.known = known.iter().any(|known| known.started);
         let mut first = true;
         loop {
-            let sight = self.look(first).await?;
+            let asked = self.context.clock.now();
+            let mut sight = self.look(first).await?;
             if first {
                 self.take_up(&known, sight.as_ref());
             }
-            self.consider(sight.as_ref()).await?;
+            // A table may have come and gone since the last look; its stream is still there. The table is looked at again
+            // after its streams were listed: one that is listed and is not the table's own then is certainly over. In the
+            // other order a table made between the two would have its own stream begun here, without a description.
+            if self.known && (first || latest_of(sight.as_ref()) != self.latest) {
+                let listed = self.list_streams().await?;
+                sight = self.look(first).await?;
+                self.follow_unseen(&known, listed, latest_of(sight.as_ref()).as_ref());
+            }
+            self.latest = latest_of(sight.as_ref());
+            self.consider(sight.as_ref(), asked).await?;
             if first
                 && !self.known
                 && !self.context.options.wait
@@ -130,7 +143,7 @@ impl TableFollower {
                 () = self.stop.wait() => return Ok(true),
                 Some(joined) = self.running.join_next() => {
                     self.ended(joined).await?;
-                    if self.context.options.once && self.running.is_empty() {
+                    if self.running.is_empty() && (self.context.options.once || self.failure.is_some()) {
                         return Ok(true);
                     }
                     if self.context.options.until_ended && self.running.is_empty() {
@@ -169,6 +182,41 @@ impl TableFollower {
         }
     }
 
+    /// The streams of this name, those of deleted tables included. That they could not be listed is told.
+    async fn list_streams(&self) -> Result<Vec<StreamArn>, Halt> {
+        let mut backoff = self.context.backoff();
+        let clock = self.context.clock.as_ref();
+        let patience = Patience::Bounded(FIRST_TRIES);
+        let mut retry = Retry { clock, stop: &self.stop, patience, backoff: &mut backoff };
+        let what = format!("listing the streams of table {}", self.table);
+        match retry.run(&what, || self.context.service.list_streams(&self.table)).await {
+            Ok(listed) => Ok(listed),
+            Err(Halt::Stopped) => Err(Halt::Stopped),
+            Err(Halt::Failed(error)) => {
+                warn!(table = %self.table, "a stream that came and went unseen would not be found: {error}");
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Follows streams of this name that nobody has seen: younger than those that the journal knows, and not the table's own,
+    /// which was asked for after they were `listed`. What can be read of them is read.
+    fn follow_unseen(&mut self, known: &[KnownTimeline], listed: Vec<StreamArn>, latest: Option<&StreamArn>) {
+        let birth = |stream: &StreamArn| stream.timeline().label.birth_milliseconds();
+        let described = known.iter().filter(|known| known.started).map(|known| &known.timeline.label);
+        let followed = self.followed.keys().map(|stream| &stream.timeline().label);
+        let Some(youngest) = described.chain(followed).filter_map(TimelineLabel::birth_milliseconds).max() else {
+            return;
+        };
+        for stream in listed {
+            let is_unseen = birth(&stream).is_some_and(|birth| birth > youngest) && Some(&stream) != latest;
+            if is_unseen && !self.followed.contains_key(&stream) {
+                info!(%stream, "a stream of an earlier table of this name was never seen; what it still has is read");
+                self.begin(stream, None);
+            }
+        }
+    }
+
     async fn look(&self, first: bool) -> Result<Option<TableSight>, Halt> {
         let context = &self.context;
         let patience = match context.patience() {
@@ -185,9 +233,8 @@ impl TableFollower {
         }
     }
 
-    /// What the table's look means.
-    async fn consider(&mut self, sight: Option<&TableSight>) -> Result<(), Halt> {
-        let now = self.context.clock.now();
+    /// What the look at the table, begun at `asked`, means.
+    async fn consider(&mut self, sight: Option<&TableSight>, asked: Second) -> Result<(), Halt> {
         let Some(sight) = sight else {
             self.set_problem(Some(FollowError::NoTable { table: self.table.clone() }));
             return Ok(());
@@ -211,7 +258,7 @@ impl TableFollower {
         if *enabled {
             self.known = true;
             if let Some(followed) = self.followed.get(arn) {
-                followed.line.seen_enabled(now);
+                followed.line.seen_enabled(asked);
             }
             self.keep_description(arn).await;
         }
@@ -308,14 +355,23 @@ impl TableFollower {
     }
 
     async fn ended(&mut self, joined: Result<(StreamArn, Result<TimelineEnd, Error>), JoinError>) -> Result<(), Halt> {
-        let (_, end) = match joined {
+        let (stream, end) = match joined {
             Ok(ended) => ended,
             Err(error) => {
                 let ended = FollowError::Ended { what: self.table.to_string(), reason: error.to_string() };
                 return Err(ended.into());
             }
         };
-        let end = end?;
+        let end = match end {
+            Ok(end) => end,
+            // The table's other timelines go on: none of them can wait until this one is mended.
+            Err(failed) => {
+                let hint = failed.hint().unwrap_or_default();
+                error!(timeline = %stream.timeline(), hint, "following the timeline ended: {failed}");
+                self.failure.get_or_insert(failed);
+                return Ok(());
+            }
+        };
         if end == TimelineEnd::Ended { self.state_gaps().await } else { Ok(()) }
     }
 
@@ -349,4 +405,9 @@ impl TableFollower {
             warn!(table = %self.table, "the description of the table could not be kept up to date: {error}");
         }
     }
+}
+
+/// The stream that the table has now.
+fn latest_of(sight: Option<&TableSight>) -> Option<StreamArn> {
+    sight.and_then(|sight| sight.stream.as_ref()).map(|stream| stream.arn.clone())
 }

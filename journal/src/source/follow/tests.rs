@@ -1,7 +1,12 @@
 //! What the follower promises, each promise tried with many seeds in the simulated world.
 
-use super::simulator::run::{Profile, Run, Seen};
+use std::time::Duration;
+
+use super::FollowOptions;
+use super::simulator::clock::VirtualClock;
+use super::simulator::run::{Profile, Run, Seen, options, table};
 use super::simulator::service::Unkindness;
+use crate::source::follow::Clock;
 
 /// Runs `count` seeds from `first` on. In the environment, `JOURNAL_SIMULATION_FACTOR` runs so many times as many, and
 /// `JOURNAL_SIMULATION_SEED` runs one alone.
@@ -70,4 +75,31 @@ fn shards_that_never_close_are_read_until_they_are_empty() {
     let unkindness = Unkindness { never_closes: true, ..Profile::default().unkindness };
     let seen = many(500_000, 6, &Profile { unkindness, deletes: 10, ..Profile::default() });
     assert!(seen.durable == seen.emitted && seen.ends > 10);
+}
+
+#[test]
+fn a_table_that_was_made_and_deleted_while_nobody_looked_is_read() {
+    for seed in 600_000..600_010 {
+        let clock = VirtualClock::default();
+        let inner = clock.clone();
+        let seen = clock.run(async move {
+            let run = Run::new(&inner, seed, Profile::default());
+            let write = || run.world.lock().unwrap().write(&table(), 1);
+            run.world.lock().unwrap().create_table(&table(), 2);
+            write();
+            let wait = || FollowOptions { wait: true, ..options(seed) };
+            run.follow_for(1, wait(), 10_000).await;
+            for _ in 0..2 {
+                run.world.lock().unwrap().delete_table(&table());
+                inner.sleep(Duration::from_secs(2)).await;
+                run.world.lock().unwrap().create_table(&table(), 2);
+                inner.sleep(Duration::from_secs(2)).await;
+                write();
+                inner.sleep(Duration::from_secs(2)).await;
+            }
+            run.follow_for(2, wait(), 45_000).await;
+            run.verify().await
+        });
+        assert!(seen.emitted == 3 && seen.durable == 3 && seen.ends == 2, "seed {seed}: {seen:?}");
+    }
 }

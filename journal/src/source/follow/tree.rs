@@ -1,7 +1,7 @@
 //! The tree of a stream's shards: which may be read now. Pure; knows no service and no store.
 //!
 //! A shard may be read when its parent is finished: closed, read to its end, and durable. A parent that nobody knows any
-//! more counts as finished. So a change is never made durable before the changes of the same item that came before it in the
+//! more counts as finished; that it is not only missing from one page of a listing must be certain. So a change is never made durable before the changes of the same item that came before it in the
 //! stream, and no child is passed over: every shard that was ever listed stays here until it is finished.
 
 use std::collections::BTreeMap;
@@ -35,6 +35,8 @@ pub(super) struct Node {
     pub(super) listed: bool,
     /// Whether anything of it has been made durable.
     pub(super) has_progress: bool,
+    /// Whether it is certain that a parent which is not known will not be listed any more.
+    pub(super) parent_is_past: bool,
 }
 
 /// All shards of a stream that are known.
@@ -50,10 +52,6 @@ impl Tree {
 
     pub(super) fn get_mut(&mut self, id: &ShardId) -> Option<&mut Node> {
         self.nodes.get_mut(id)
-    }
-
-    pub(super) fn contains(&self, id: &ShardId) -> bool {
-        self.nodes.contains_key(id)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -81,10 +79,18 @@ impl Tree {
     }
 
     fn parent_is_over(&self, node: &Node) -> bool {
-        node.parent
-            .as_ref()
-            .and_then(|parent| self.nodes.get(parent))
-            .is_none_or(|parent| parent.phase == Phase::Finished)
+        let Some(parent) = &node.parent else { return true };
+        self.nodes.get(parent).map_or(node.parent_is_past, |parent| parent.phase == Phase::Finished)
+    }
+
+    /// Unread shards whose parent is not known, and not known to be past.
+    pub(super) fn orphans(&self) -> Vec<ShardId> {
+        self.nodes
+            .iter()
+            .filter(|(_, node)| node.phase == Phase::Waiting && !node.parent_is_past)
+            .filter(|(_, node)| node.parent.as_ref().is_some_and(|parent| !self.nodes.contains_key(parent)))
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 
     /// The shards that came from this one.
@@ -136,7 +142,13 @@ mod tests {
     fn tree(shards: &[(&str, Option<&str>)]) -> Tree {
         let mut tree = Tree::default();
         for (shard, parent) in shards {
-            let node = Node { parent: parent.map(id), phase: Phase::Waiting, listed: true, has_progress: false };
+            let node = Node {
+                parent: parent.map(id),
+                phase: Phase::Waiting,
+                listed: true,
+                has_progress: false,
+                parent_is_past: false,
+            };
             tree.insert(id(shard), node);
         }
         tree
@@ -160,8 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_that_nobody_knows_counts_as_finished() {
-        let tree = tree(&[("b", Some("trimmed")), ("c", Some("b"))]);
+    fn a_parent_that_nobody_knows_counts_as_finished_once_that_is_certain() {
+        let mut tree = tree(&[("b", Some("trimmed")), ("c", Some("b"))]);
+        assert!(tree.startable().is_empty());
+        assert_eq!(tree.orphans(), [id("b")]);
+        tree.get_mut(&id("b")).unwrap().parent_is_past = true;
+        assert!(tree.orphans().is_empty());
         assert_eq!(tree.startable(), [id("b")]);
     }
 

@@ -143,6 +143,13 @@ impl StreamService for SimService {
         }))
     }
 
+    async fn list_streams(&self, table: &TableName) -> Result<Vec<StreamArn>, StreamError> {
+        self.call("ListStreams", table.as_str()).await?;
+        let world = self.world.lock().unwrap();
+        let readable = world.streams.values().filter(|stream| world.is_readable(stream) && self.is_seen(stream.born));
+        Ok(readable.map(|stream| stream.arn.clone()).filter(|arn| arn.timeline().table == *table).collect())
+    }
+
     async fn describe_stream(&self, arn: &StreamArn, after: Option<&ShardId>) -> Result<StreamPage, StreamError> {
         self.call("DescribeStream", arn.as_str()).await?;
         let mut world = self.world.lock().unwrap();
@@ -160,7 +167,7 @@ impl StreamService for SimService {
         };
         let page: Vec<Shard> = shards.by_ref().take(self.unkindness.page).map(described).collect();
         let next = shards.next().and_then(|_| page.last().map(|shard| shard.id.clone()));
-        Ok(StreamPage { status, shards: page, next })
+        Ok(StreamPage { status, view_type: None, shards: page, next })
     }
 
     async fn get_shard_iterator(

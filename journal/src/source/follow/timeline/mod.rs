@@ -6,36 +6,35 @@
 //! have checkpoints of their own, which begin where it ended: at every moment the unfinished checkpoints say how far the
 //! whole timeline is covered. How one shard is read is not known here.
 
+mod absorb;
+mod settle;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::stream::{StreamExt, TryStreamExt};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, info, warn};
 
-use super::backoff::{Halt, Patience};
-use super::checkpoint::{self, Checkpoint};
-use super::context::{Context, Line};
-use super::end;
-use super::gap::{self, OpenGap};
-use super::listing::{self, Listing};
-use super::report::FollowError;
-use super::shard::{ShardEnd, ShardFate, ShardOutcome, ShardReader};
-use super::stop::Stop;
-use super::tree::{Node, Phase, Tree};
-use crate::documents::{self, DocumentError, StartDocument, TableDocument};
+use crate::documents::{self, StartDocument, TableDocument};
 use crate::error::Error;
 use crate::layout;
-use crate::model::Second;
-use crate::source::stream::{Shard, ShardId, StreamError, StreamStatus};
-use crate::store::StoreError;
+use crate::source::VIEW_NEEDED;
+use crate::source::follow::backoff::{Halt, Patience};
+use crate::source::follow::checkpoint::{self, Checkpoint};
+use crate::source::follow::context::{Context, Line};
+use crate::source::follow::end;
+use crate::source::follow::gap::OpenGap;
+use crate::source::follow::listing;
+use crate::source::follow::report::FollowError;
+use crate::source::follow::shard::{ShardEnd, ShardFate, ShardOutcome, ShardReader};
+use crate::source::follow::stop::Stop;
+use crate::source::follow::tree::{Node, Phase, Tree};
+use crate::source::stream::{ShardId, StreamError, StreamStatus};
 
 /// Between two listings while something waits for one.
 const RELIST_SOON: Duration = Duration::from_secs(2);
-/// Checkpoints written at once.
-const SAVES_AT_ONCE: usize = 8;
 
 /// Why the following of a timeline ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +63,8 @@ pub(super) struct TimelineFollower {
     fates: BTreeMap<ShardId, Arc<ShardFate>>,
     open_gaps: BTreeMap<ShardId, OpenGap>,
     restarts: BTreeMap<ShardId, u32>,
+    /// Shards whose parent the last listing did not have, and whether the timeline had been followed before it.
+    orphans: BTreeMap<ShardId, bool>,
     readers: JoinSet<(ShardId, ShardOutcome)>,
     status: Option<StreamStatus>,
     /// When the last complete listing began.
@@ -93,6 +94,7 @@ impl TimelineFollower {
             fates: BTreeMap::new(),
             open_gaps: BTreeMap::new(),
             restarts: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             readers: JoinSet::new(),
             status: None,
             listed_at: None,
@@ -169,6 +171,7 @@ impl TimelineFollower {
                 phase: if finished { Phase::Finished } else { Phase::Waiting },
                 listed: false,
                 has_progress: checkpoint.has_progress(),
+                parent_is_past: checkpoint.has_progress(),
             };
             self.tree.insert(id.clone(), node);
             self.checkpoints.insert(id, checkpoint);
@@ -183,6 +186,10 @@ impl TimelineFollower {
         let began = self.running();
         match listing::list(&self.line, &self.stop).await? {
             Some(listing) => {
+                if let Some(found) = listing.view_type.as_ref().filter(|found| *found != VIEW_NEEDED) {
+                    let (table, found) = (self.line.timeline().table.clone(), found.clone());
+                    return Err(FollowError::ViewType { table, found }.into());
+                }
                 self.missed = 0;
                 self.missing_since = None;
                 self.gone = false;
@@ -217,214 +224,6 @@ impl TimelineFollower {
             return Err(error.into());
         }
         warn!(timeline = %self.line.timeline(), failures = self.missed, "{error}; trying again");
-        Ok(())
-    }
-
-    /// Enters a listing: every shard that is new gets a checkpoint.
-    async fn absorb(&mut self, listing: Listing) -> Result<(), Halt> {
-        if self.status != Some(listing.status) {
-            info!(timeline = %self.line.timeline(), status = ?listing.status, shards = listing.shards.len(), "stream status");
-        }
-        self.status = Some(listing.status);
-        if listing.status == StreamStatus::Disabled {
-            self.disabled_since = self.disabled_since.or(self.listed_at);
-        }
-        self.tree.unlist_all();
-        let mut new = Vec::new();
-        for shard in &listing.shards {
-            let fate = self.fates.entry(shard.id.clone()).or_default();
-            let closed = shard.last.is_some();
-            fate.closed.store(closed, Ordering::Relaxed);
-            fate.abandoned.store(!closed && listing.status == StreamStatus::Disabled, Ordering::Relaxed);
-            if let Some(node) = self.tree.get_mut(&shard.id) {
-                node.listed = true;
-            } else {
-                debug!(timeline = %self.line.timeline(), shard = %shard.id, parent = shard.parent.as_ref().map(tracing::field::display), "new shard");
-                let node =
-                    Node { parent: shard.parent.clone(), phase: Phase::Waiting, listed: true, has_progress: false };
-                self.tree.insert(shard.id.clone(), node);
-                self.checkpoints.insert(shard.id.clone(), Checkpoint::new(shard));
-                new.push(shard);
-            }
-        }
-        if self.started {
-            self.inherit_unseen(&new);
-        }
-        self.save_all().await?;
-        if !self.started {
-            self.write_start().await?;
-            self.started = true;
-        }
-        Ok(())
-    }
-
-    /// A shard that appears in a timeline which was followed before comes from a shard that is known, or from one that came
-    /// and went unseen. It has no record from before the end of the one it must come from.
-    fn inherit_unseen(&mut self, new: &[&Shard]) {
-        let covered_from = self.line.covered_from();
-        let ancestors = self.tree.possible_ancestors();
-        let ancestors = ancestors.iter().filter(|ancestor| new.iter().all(|shard| shard.id != **ancestor));
-        let earliest = ancestors
-            .filter_map(|ancestor| self.checkpoints.get(ancestor))
-            .map(|checkpoint| checkpoint.known_until().unwrap_or(covered_from))
-            .min();
-        for shard in new {
-            let parent = shard.parent.as_ref().filter(|parent| self.tree.contains(parent));
-            let known = match parent.and_then(|parent| self.checkpoints.get(parent)) {
-                Some(parent) if parent.document().finished => parent.known_until(),
-                Some(_) => None,
-                None => earliest,
-            };
-            if let (Some(known), Some(checkpoint)) = (known, self.checkpoints.get_mut(&shard.id)) {
-                checkpoint.inherit(known);
-            }
-        }
-    }
-
-    /// Writes the checkpoints that have changed.
-    async fn save_all(&mut self) -> Result<(), Halt> {
-        let (line, stop) = (&self.line, &self.stop);
-        // A list rather than a mapping: a closure over borrowed checkpoints would make this future unfit for a task.
-        let mut saves = Vec::new();
-        for checkpoint in self.checkpoints.values_mut() {
-            saves.push(checkpoint.save(&line.context, stop, line.timeline()));
-        }
-        futures::stream::iter(saves).buffer_unordered(SAVES_AT_ONCE).try_collect::<()>().await
-    }
-
-    async fn write_start(&self) -> Result<(), Halt> {
-        let key = layout::start_document(self.line.timeline());
-        let body = documents::to_bytes(&self.start)?;
-        let what = format!("writing {key}");
-        self.context()
-            .retry(&self.stop, &what, || async {
-                match self.context().store.put_new(&key, body.clone()).await {
-                    // Another follower saw the stream first; what it says stands.
-                    Ok(_) | Err(StoreError::Differs { .. }) => Ok(()),
-                    Err(error) => Err(DocumentError::from(error)),
-                }
-            })
-            .await
-    }
-
-    /// Decides about shards that have ended, by a listing that is younger than their end.
-    async fn settle(&mut self) -> Result<(), Halt> {
-        let grace = self.context().options.child_grace;
-        for id in self.tree.in_phase(|phase| matches!(phase, Phase::Closed(_) | Phase::Gone(_))) {
-            let Some(node) = self.tree.get_mut(&id) else { continue };
-            let (Phase::Closed(since) | Phase::Gone(since)) = node.phase else { continue };
-            let (phase, listed) = (node.phase, node.listed);
-            if self.gone || self.listed_at.is_none_or(|listed_at| listed_at < since) {
-                self.list_soon();
-                continue;
-            }
-            match phase {
-                Phase::Closed(_) => {
-                    let has_children = !self.tree.children(&id).is_empty();
-                    let waited = self.running().saturating_sub(since) >= grace;
-                    if has_children || waited || self.status == Some(StreamStatus::Disabled) {
-                        self.finish(&id).await?;
-                    } else {
-                        self.list_soon();
-                    }
-                }
-                _ if listed => self.begin_again(&id),
-                _ => self.vanish(&id).await?,
-            }
-        }
-        Ok(())
-    }
-
-    fn list_soon(&mut self) {
-        let soon = self.listed_at.map_or(Duration::ZERO, |at| at.saturating_add(RELIST_SOON));
-        self.next_listing = self.next_listing.min(soon.max(self.running()));
-    }
-
-    /// The service lists the shard and says that it does not exist: it will know better soon.
-    fn begin_again(&mut self, id: &ShardId) {
-        *self.restarts.entry(id.clone()).or_default() += 1;
-        self.set_phase(id, Phase::Waiting);
-        warn!(timeline = %self.line.timeline(), shard = %id, "the shard is listed but cannot be read; trying again");
-    }
-
-    /// A shard is durable to its end and its children are known: they begin where it ended, and it is finished.
-    async fn finish(&mut self, id: &ShardId) -> Result<(), Halt> {
-        let Some(checkpoint) = self.checkpoints.get(id) else { return Ok(()) };
-        let mut known = checkpoint.known_until();
-        let children = self.tree.children(id);
-        if let Some(open) = self.open_gaps.get(id).cloned() {
-            let from = known.unwrap_or_else(|| self.line.covered_from());
-            if children.is_empty() || self.is_within_retention(from) {
-                self.state(open.close(id.as_str(), None, self.context().clock.now())).await?;
-            } else {
-                // The gap ends in the children: they find out that they were unread for too long, and state it.
-                known = Some(from);
-            }
-        }
-        self.hand_down(&children, known).await?;
-        self.write_finished(id).await
-    }
-
-    /// A shard that was not read to its end is no longer there, nor perhaps are shards that came after it.
-    async fn vanish(&mut self, id: &ShardId) -> Result<(), Halt> {
-        let Some(checkpoint) = self.checkpoints.get(id) else { return Ok(()) };
-        let known = checkpoint.known_until().unwrap_or_else(|| self.line.covered_from());
-        self.hand_down(&self.tree.heirs(id), Some(known)).await?;
-        if !self.is_suspected_elsewhere(known) {
-            self.state_lost(id).await?;
-        }
-        self.write_finished(id).await
-    }
-
-    /// Whether a shard begins to be read that states, or has stated, a gap from this second or earlier. What is trimmed is
-    /// older than everything that is not, so its first record lies behind all that is lost.
-    fn is_suspected_elsewhere(&self, known: Second) -> bool {
-        let beginning = self.tree.in_phase(|phase| matches!(phase, Phase::Waiting | Phase::Reading));
-        beginning.iter().filter_map(|id| self.checkpoints.get(id)).any(|checkpoint| {
-            let through = checkpoint.document().read_through.filter(|_| !checkpoint.has_progress());
-            through.is_some_and(|through| through <= known && !self.is_within_retention(through))
-        })
-    }
-
-    /// States that everything of a shard after its checkpoint is lost until now.
-    async fn state_lost(&mut self, id: &ShardId) -> Result<(), Halt> {
-        let Some(checkpoint) = self.checkpoints.get(id) else { return Ok(()) };
-        let known = checkpoint.known_until().map_or_else(|| self.line.covered_from(), Second::before);
-        let open = self.open_gaps.get(id).cloned().unwrap_or_else(|| OpenGap {
-            after: checkpoint.document().last_sequence,
-            from: known,
-            reason: "the shard was gone before it was read to its end".to_owned(),
-        });
-        self.state(open.close(id.as_str(), None, self.context().clock.now())).await
-    }
-
-    async fn state(&self, gap: documents::GapDocument) -> Result<(), Halt> {
-        if gap.to > self.line.covered_from() { gap::state(&self.line, &self.stop, &gap).await } else { Ok(()) }
-    }
-
-    fn is_within_retention(&self, second: Second) -> bool {
-        let age = self.context().clock.now().get().saturating_sub(second.get());
-        age <= self.context().options.retention.as_secs()
-    }
-
-    async fn hand_down(&mut self, to: &[ShardId], known: Option<Second>) -> Result<(), Halt> {
-        for heir in to {
-            if let (Some(known), Some(checkpoint)) = (known, self.checkpoints.get_mut(heir)) {
-                checkpoint.inherit(known);
-                checkpoint.save(&self.line.context, &self.stop, self.line.timeline()).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn write_finished(&mut self, id: &ShardId) -> Result<(), Halt> {
-        if let Some(checkpoint) = self.checkpoints.get_mut(id) {
-            checkpoint.finish();
-            checkpoint.save(&self.line.context, &self.stop, self.line.timeline()).await?;
-        }
-        self.open_gaps.remove(id);
-        self.set_phase(id, Phase::Finished);
-        debug!(timeline = %self.line.timeline(), shard = %id, "shard is finished");
         Ok(())
     }
 
@@ -514,30 +313,8 @@ impl TimelineFollower {
             Phase::Closed(since) => self.listed_at.is_some_and(|listed_at| listed_at >= since),
             Phase::Reading | Phase::Gone(_) => false,
         });
-        let all_started = self.tree.startable().is_empty();
+        let all_started = self.tree.startable().is_empty() && self.orphans.is_empty();
         let caught_up = self.context().options.once && self.listed_at.is_some() && settled && all_started;
         Ok(caught_up.then_some(TimelineEnd::CaughtUp))
-    }
-
-    /// The stream is gone before it was read to its end: that is a gap in every shard that was not finished.
-    async fn end_gone(&mut self) -> Result<(), Halt> {
-        if !self.started {
-            self.write_start().await?;
-        }
-        for id in self.tree.in_phase(|phase| phase != Phase::Finished) {
-            self.state_lost(&id).await?;
-            self.write_finished(&id).await?;
-        }
-        if self.tree.is_empty() {
-            let open = OpenGap {
-                after: None,
-                from: self.line.covered_from().before(),
-                reason: "the stream was gone before any of it was read".to_owned(),
-            };
-            let mut closed = open.close("", None, self.context().clock.now());
-            closed.shard = None;
-            self.state(closed).await?;
-        }
-        end::write(&self.line, &self.stop, self.document.as_ref(), self.checkpoints.values()).await
     }
 }
