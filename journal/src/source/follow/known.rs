@@ -2,6 +2,9 @@
 
 use tracing::{error, warn};
 
+use super::backoff::Halt;
+use super::context::Context;
+use super::stop::Stop;
 use crate::documents::{self, DocumentError, TableDocument};
 use crate::error::Classify as _;
 use crate::layout;
@@ -33,20 +36,31 @@ impl KnownTimeline {
 
 /// All timelines of `table` that were followed or described. Those that were only ingested from files are left out: nobody can
 /// say in which account their streams are.
-pub(super) async fn timelines(store: &dyn ReadStore, table: &TableName) -> Result<Vec<KnownTimeline>, DocumentError> {
+///
+/// Each timeline is read with tries of its own: a table with many of them, in a store that fails now and then, would never
+/// be read in one go.
+pub(super) async fn timelines(context: &Context, stop: &Stop, table: &TableName) -> Result<Vec<KnownTimeline>, Halt> {
+    let store = context.store.as_ref();
+    let what = format!("looking for timelines of table {table}");
     let mut known = Vec::new();
-    for folder in store.list_folders(&layout::table_folder(table)).await? {
+    let parent = layout::table_folder(table);
+    for folder in context.retry(stop, &what, || store.list_folders(&parent)).await? {
         let Ok(label) = TimelineLabel::parse(&folder) else { continue };
         let timeline = Timeline { table: table.clone(), label };
-        let document = description(store, &timeline).await?;
-        let started = documents::read::<serde_json::Value>(store, &layout::start_document(&timeline)).await?.is_some();
-        if document.is_none() && !started {
-            continue;
-        }
-        let ended = documents::read::<serde_json::Value>(store, &layout::end_document(&timeline)).await?.is_some();
-        known.push(KnownTimeline { timeline, document, started, ended });
+        known.extend(context.retry(stop, &what, || read(store, &timeline)).await?);
     }
     Ok(known)
+}
+
+/// What the journal knows of the timeline.
+async fn read(store: &dyn ReadStore, timeline: &Timeline) -> Result<Option<KnownTimeline>, DocumentError> {
+    let document = description(store, timeline).await?;
+    let started = documents::read::<serde_json::Value>(store, &layout::start_document(timeline)).await?.is_some();
+    if document.is_none() && !started {
+        return Ok(None);
+    }
+    let ended = documents::read::<serde_json::Value>(store, &layout::end_document(timeline)).await?.is_some();
+    Ok(Some(KnownTimeline { timeline: timeline.clone(), document, started, ended }))
 }
 
 /// The description of the timeline's table. One that is not whole counts as none: live streams cannot wait until it is mended.

@@ -23,7 +23,7 @@ pub(super) async fn state_gap(line: &Line, stop: &Stop, document: &TableDocument
     let store = context.store.as_ref();
     let Some(born) = line.timeline().label.birth_milliseconds() else { return Ok(()) };
     let what = format!("looking for earlier streams of table {}", line.timeline().table);
-    let timelines = context.retry(stop, &what, || known::timelines(store, &line.timeline().table)).await?;
+    let timelines = known::timelines(context, stop, &line.timeline().table).await?;
     let earlier = timelines
         .into_iter()
         .filter(|known| known.timeline != *line.timeline())

@@ -96,7 +96,7 @@ impl TableFollower {
     }
 
     async fn run(&mut self) -> Result<(), Halt> {
-        let known = self.known_timelines().await?;
+        let known = known::timelines(&self.context, &self.stop, &self.table).await?;
         self.known = known.iter().any(|known| known.started);
         let mut first = true;
         loop {
@@ -159,12 +159,6 @@ impl TableFollower {
         let has_stream = sight.and_then(|sight| sight.stream.as_ref()).is_some_and(|stream| stream.enabled);
         let options = &self.context.options;
         self.running.is_empty() && (options.once || options.until_ended && !has_stream && !self.followed.is_empty())
-    }
-
-    async fn known_timelines(&self) -> Result<Vec<KnownTimeline>, Halt> {
-        let what = format!("looking for timelines of table {}", self.table);
-        let store = self.context.store.as_ref();
-        self.context.retry(&self.stop, &what, || known::timelines(store, &self.table)).await
     }
 
     /// Takes up the timelines that the journal knows and that have not ended.
