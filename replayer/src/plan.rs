@@ -295,9 +295,9 @@ fn records_suffice(plan: &mut ReplayPlan, request: &ReplayRequest, interval: &In
 fn baseline_for(interval: &Interval, covered: &CoveredTimeline, cut: Cut) -> Option<usize> {
     let finished = |at: usize| covered.objects.snapshots.get(at).map(|snapshot| snapshot.document.finished);
     let earlier = interval.baselines.iter().rev().copied().find(|at| is_before(finished(*at), cut));
-    // A whole stream needs no baseline, and one from after the cut would only add to what is read.
-    let later = (interval.beginning != Beginning::Whole).then(|| interval.baselines.first().copied()).flatten();
-    earlier.or(later)
+    // A stream that began with its table needs none. That it did is judged by two births that are told to the second at
+    // worst, though, so a baseline that somebody took is read even where it should add nothing.
+    earlier.or(interval.baselines.first().copied())
 }
 
 fn later(second: Second, seconds: u64) -> Second {

@@ -10,11 +10,13 @@ pub const ACCESS_KEY: &str = "embedded";
 
 /// The environment in which any AWS SDK, the AWS CLI and this project's commands talk to the endpoint.
 #[must_use]
-pub fn environment(endpoint: &str) -> [(&'static str, String); 5] {
+pub fn environment(endpoint: &str) -> [(&'static str, String); 6] {
     [
         ("AWS_ENDPOINT_URL_DYNAMODB", endpoint.to_owned()),
         ("AWS_ENDPOINT_URL_DYNAMODB_STREAMS", endpoint.to_owned()),
         ("AWS_REGION", REGION.to_owned()),
+        // The AWS CLI and boto3 read this one alone.
+        ("AWS_DEFAULT_REGION", REGION.to_owned()),
         ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
         ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY.to_owned()),
     ]

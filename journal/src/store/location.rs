@@ -117,9 +117,11 @@ fn parse_s3(rest: &str) -> Result<Location, String> {
     if bucket.is_empty() {
         return Err("the bucket is missing: s3://bucket/prefix".to_owned());
     }
-    let usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    if bucket.len() > 255 || !bucket.bytes().all(usual) {
-        return Err(format!("{bucket:?} is not a bucket's name"));
+    // The rules of buckets made since 2018 (Amazon S3 user guide, "Bucket naming rules"). Older names with capitals or
+    // underscores cannot be part of a host name, so no request to them would ever succeed.
+    let usual = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+    if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(usual) {
+        return Err(format!("{bucket:?} is not a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens"));
     }
     if prefix.is_empty() {
         return Ok(Location::S3 { bucket: bucket.to_owned(), prefix: String::new() });
@@ -177,8 +179,11 @@ mod tests {
         for bad in ["", "  ", "http://x/y", "file://", "file:///a%2", "file:///a%zz", "file:///a%ff", "file:///a%00"] {
             reason(bad);
         }
-        for bad in ["s3://", "s3:///prefix", "s3://a b/c", "s3://b/a//b", "s3://b/../c", "s3://b//"] {
+        for bad in ["s3://", "s3:///prefix", "s3://a b/c", "s3://bkt/a//b", "s3://bkt/../c", "s3://bkt//"] {
             reason(bad);
+        }
+        for bad in ["my_bucket", "MyBucket", "ab", &"a".repeat(64)] {
+            assert!(reason(&format!("s3://{bad}/prefix")).contains("3 to 63 lower-case letters"));
         }
     }
 

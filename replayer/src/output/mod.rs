@@ -19,7 +19,7 @@ use journal::store::ReadStore;
 use crate::digest::StateDigest;
 use crate::merge::{MergeOptions, MergeReport};
 use crate::plan::ReplayPlan;
-use crate::state::{Flow, Selection, visit_items};
+use crate::state::{Flow, Selection, StateError, stopped, visit_items};
 
 pub use self::csv::{COLUMNS_MAX, CsvColumns};
 pub use destination::{Destination, OutputError};
@@ -96,8 +96,18 @@ pub async fn export(
         Ok(Flow::Continue)
     });
     let ((writer, items), visited) = visited.await?;
-    let bytes = writer.destination.finish()?;
+    let bytes = finish(writer.destination, interrupt).await?;
     Ok(ExportReport { items, bytes, digest: visited.digest, cut_short: visited.cut_short, merge: visited.merge })
+}
+
+/// Finishes the destination on a thread that may block: a pipe that nobody reads must not keep one who asks to stop.
+async fn finish(destination: Destination, interrupt: &Interrupt) -> Result<u64> {
+    let finishing = tokio::task::spawn_blocking(move || destination.finish());
+    tokio::select! {
+        biased;
+        finished = finishing => Ok(finished.map_err(|_| StateError::Lost)??),
+        () = stopped(interrupt) => Err(StateError::Interrupted.into()),
+    }
 }
 
 struct Writer {

@@ -154,3 +154,29 @@ fn a_device_is_written_to_and_not_replaced() {
     assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
     assert!(matches!(Destination::file(std::path::Path::new("/dev"), true), Err(OutputError::Create { .. })));
 }
+
+/// Standard output into a pipe that nobody reads.
+struct FullPipe(std::sync::mpsc::Receiver<()>);
+
+impl Write for FullPipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.recv();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn one_who_asks_to_stop_need_not_wait_for_a_pipe_that_nobody_reads() {
+    let (reader, pipe) = std::sync::mpsc::channel();
+    let mut destination = Destination::stream("a pipe", Box::new(FullPipe(pipe)));
+    destination.write_all(b"{}\n").unwrap();
+    let interrupt = Interrupt::manual();
+    interrupt.trigger();
+    let refused = finish(destination, &interrupt).await.unwrap_err();
+    assert_eq!(refused.kind(), journal::error::Kind::Interrupted);
+    drop(reader);
+}

@@ -100,11 +100,20 @@ fn a_segment_from_both_sides_of_a_gap_is_refused() {
 #[test]
 fn a_cut_by_sequence_leaves_out_only_what_comes_after_it_in_a_whole_stream() {
     let by = |n| ReplayRequest { cut: CutRequest::Cut(Cut::at_sequence(sequence(n))), ..request(0) };
-    let pieces = |whole| {
-        followed(whole).segment(Some((1000, 2000)), (1, 9)).segment(Some((2000, 3000)), (10, 19)).baseline(8000, 8010)
-    };
+    let pieces = |whole| followed(whole).segment(Some((1000, 2000)), (1, 9)).segment(Some((2000, 3000)), (10, 19));
     assert_eq!(decide_one(pieces(true), &by(5)).unwrap().inputs.len(), 1);
-    assert_eq!(decide_one(pieces(false), &by(5)).unwrap().inputs.len(), 2);
+    assert_eq!(decide_one(pieces(false).baseline(8000, 8010), &by(5)).unwrap().inputs.len(), 2);
+}
+
+/// A table that was made and filled within the second in which its stream was switched on looked as if the stream had begun
+/// with it; the baseline that was taken for that reason was passed over, and 5,000 items were missing from the restore.
+#[test]
+fn a_baseline_is_read_even_where_the_stream_seems_to_have_begun_with_the_table() {
+    let pieces = || followed(true).segment(Some((1000, 2000)), (1, 9)).baseline(8000, 8010);
+    let by_sequence = ReplayRequest { cut: CutRequest::Cut(Cut::at_sequence(sequence(5))), ..request(0) };
+    for request in [request(1500), by_sequence] {
+        assert_eq!(decide_one(pieces(), &request).unwrap().baseline.as_deref(), Some("8000-baseline"));
+    }
 }
 
 #[test]
