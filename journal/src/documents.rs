@@ -134,6 +134,21 @@ pub struct TableDocument {
     pub not_read: Vec<String>,
 }
 
+/// `compactions/ID.json`: the outputs hold every record that the inputs held, and were read back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactionDocument {
+    /// Names of segments relative to the timeline's `segments/` folder, sorted.
+    pub inputs: Vec<String>,
+    /// The same of what was made of them.
+    pub outputs: Vec<String>,
+    /// Records in the outputs.
+    pub records: u64,
+    /// Bytes of the inputs.
+    pub bytes_in: u64,
+    /// Bytes of the outputs.
+    pub bytes_out: u64,
+}
+
 /// `start.json`: from when on a timeline is covered. Written once, at a follower's first sight of the stream; absent for
 /// records that were ingested from files, of which nobody can say what was before them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -64,6 +64,12 @@ pub fn segments_folder(timeline: &Timeline) -> String {
     format!("{}segments/", timeline_folder(timeline))
 }
 
+/// The folder of the compaction documents.
+#[must_use]
+pub fn compactions_folder(timeline: &Timeline) -> String {
+    format!("{}compactions/", timeline_folder(timeline))
+}
+
 /// The folder of the snapshots.
 #[must_use]
 pub fn snapshots_folder(timeline: &Timeline) -> String {

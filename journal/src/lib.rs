@@ -7,7 +7,9 @@
 pub mod append;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod compact;
 pub mod coverage;
+pub mod cut;
 pub mod documents;
 #[cfg(feature = "embedded")]
 pub mod embedded;
@@ -16,6 +18,7 @@ pub mod format;
 pub mod interrupt;
 pub mod layout;
 pub mod listing;
+pub mod merge;
 pub mod model;
 pub mod source;
 pub mod status;

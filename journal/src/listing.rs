@@ -3,10 +3,12 @@
 //! One listing a timeline and a read of each small document; no segment is opened. What enters is a store and a table's
 //! name; what leaves is [`TimelineObjects`]. Knows nothing of cuts or coverage.
 
+use std::collections::HashSet;
 use std::future::Future;
 
 use crate::documents::{
-    self, CheckpointDocument, DocumentError, EndDocument, GapDocument, SnapshotDocument, StartDocument, TableDocument,
+    self, CheckpointDocument, CompactionDocument, DocumentError, EndDocument, GapDocument, SnapshotDocument,
+    StartDocument, TableDocument,
 };
 use crate::error::{Classify, Kind, Result};
 use crate::layout::{self, SegmentName};
@@ -18,6 +20,8 @@ use thiserror::Error;
 
 /// Documents that are read at once.
 const READS_AT_ONCE: usize = 16;
+/// Levels above a segment that compactions are followed through: there are three, and windows that came late.
+const COMPACTIONS_DEEP_MAX: usize = 8;
 /// Table names that a message lists.
 const NAMES_SHOWN_MAX: usize = 20;
 
@@ -73,6 +77,17 @@ pub struct ListedSnapshot {
     pub document: SnapshotDocument,
 }
 
+/// A compaction that the journal has a document of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedCompaction {
+    /// The document's key in the store.
+    pub key: String,
+    /// When it was stored, in seconds since 1970, as the store says.
+    pub modified: u64,
+    /// What it says.
+    pub document: CompactionDocument,
+}
+
 /// All that the journal has of one timeline.
 #[derive(Debug, Clone)]
 pub struct TimelineObjects {
@@ -92,6 +107,8 @@ pub struct TimelineObjects {
     pub snapshots: Vec<ListedSnapshot>,
     /// Segments, by key.
     pub segments: Vec<ListedSegment>,
+    /// Compactions whose inputs may still be there, by key.
+    pub compactions: Vec<ListedCompaction>,
     /// Objects in the quarantine.
     pub quarantined: u64,
     /// Parts of snapshots that were never completed: a baseline that was stopped.
@@ -113,16 +130,56 @@ impl TimelineObjects {
             checkpoints: Vec::new(),
             snapshots: Vec::new(),
             segments: Vec::new(),
+            compactions: Vec::new(),
             quarantined: 0,
             unfinished: Vec::new(),
             foreign: Vec::new(),
         }
     }
 
+    /// Keys of listed segments that need not be read, for compaction made others of them that are all listed too, or were
+    /// themselves compacted into such.
+    #[must_use]
+    pub fn superseded(&self) -> HashSet<String> {
+        let folder = layout::segments_folder(&self.timeline);
+        let listed: HashSet<&str> =
+            self.segments.iter().filter_map(|segment| segment.key.strip_prefix(&folder)).collect();
+        let durable = Durable { listed: &listed, compactions: &self.compactions };
+        let whole = self.compactions.iter().filter(|compaction| durable.has_outputs(compaction, 0));
+        let inputs = whole.flat_map(|compaction| &compaction.document.inputs);
+        inputs.filter(|name| listed.contains(name.as_str())).map(|name| format!("{folder}{name}")).collect()
+    }
+
+    /// Whether all outputs of a compaction are listed, or were themselves compacted into segments of which this holds.
+    #[must_use]
+    pub fn holds_outputs(&self, compaction: &ListedCompaction) -> bool {
+        let folder = layout::segments_folder(&self.timeline);
+        let listed = self.segments.iter().filter_map(|segment| segment.key.strip_prefix(&folder)).collect();
+        Durable { listed: &listed, compactions: &self.compactions }.has_outputs(compaction, 0)
+    }
+
     /// Whether the journal has anything of it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.start.is_none() && self.table.is_none() && self.segments.is_empty() && self.snapshots.is_empty()
+    }
+}
+
+/// Follows compactions of compactions.
+struct Durable<'a> {
+    listed: &'a HashSet<&'a str>,
+    compactions: &'a [ListedCompaction],
+}
+
+impl Durable<'_> {
+    fn has_outputs(&self, compaction: &ListedCompaction, depth: usize) -> bool {
+        compaction.document.outputs.iter().all(|output| {
+            self.listed.contains(output.as_str())
+                || (depth < COMPACTIONS_DEEP_MAX
+                    && self.compactions.iter().any(|next| {
+                        next.document.inputs.binary_search(output).is_ok() && self.has_outputs(next, depth + 1)
+                    }))
+        })
     }
 }
 
@@ -170,12 +227,18 @@ pub async fn timelines(store: &dyn ReadStore, table: &TableName) -> Result<Vec<T
 pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<TimelineObjects> {
     let sorted = sort(store.list_all(&layout::timeline_folder(&timeline)).await?, timeline);
     let mut objects = sorted.objects;
-    let timeline = &objects.timeline;
+    let timeline = &objects.timeline.clone();
     objects.table = documents::read(store, &layout::table_document(timeline)).await?;
     objects.start = documents::read(store, &layout::start_document(timeline)).await?;
     objects.end = documents::read(store, &layout::end_document(timeline)).await?;
     objects.gaps = read_each(store, &sorted.gaps).await?;
     objects.checkpoints = read_each(store, &sorted.checkpoints).await?;
+    for (key, modified) in sorted.compactions {
+        // One that is gone meanwhile is done with: its inputs were deleted, and then it was.
+        if let Some(document) = documents::read(store, &key).await? {
+            objects.compactions.push(ListedCompaction { key, modified, document });
+        }
+    }
     let documents: Vec<SnapshotDocument> =
         read_each(store, &sorted.snapshots.iter().map(|(_, key)| key.clone()).collect::<Vec<_>>()).await?;
     objects.snapshots = sorted
@@ -196,6 +259,8 @@ pub struct Sorted {
     pub gaps: Vec<String>,
     /// Keys of the checkpoints.
     pub checkpoints: Vec<String>,
+    /// Keys of the compaction documents, and when each was stored, in seconds since 1970.
+    pub compactions: Vec<(String, u64)>,
     /// Name of each complete snapshot, and the key of its document.
     pub snapshots: Vec<(String, String)>,
 }
@@ -208,15 +273,17 @@ pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
         objects: TimelineObjects::empty(timeline),
         gaps: Vec::new(),
         checkpoints: Vec::new(),
+        compactions: Vec::new(),
         snapshots: Vec::new(),
     };
     let mut parts: Vec<(String, String)> = Vec::new();
-    for ObjectMeta { key, size, .. } in listing {
+    for ObjectMeta { key, size, modified } in listing {
         let path: Vec<&str> = key.strip_prefix(&folder).unwrap_or(&key).split('/').collect();
         match path.as_slice() {
             ["table.json" | "start.json" | "end.json"] => {}
             ["gaps", name] if name.strip_suffix(".json").is_some() => sorted.gaps.push(key),
             ["checkpoints", name] if name.strip_suffix(".json").is_some() => sorted.checkpoints.push(key),
+            ["compactions", name] if name.strip_suffix(".json").is_some() => sorted.compactions.push((key, modified)),
             ["quarantine", _] => sorted.objects.quarantined += 1,
             ["snapshots", name, "snapshot.json"] => sorted.snapshots.push(((*name).to_owned(), key)),
             ["snapshots", name, part] if part.strip_suffix(".run").is_some() => parts.push(((*name).to_owned(), key)),

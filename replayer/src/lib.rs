@@ -9,14 +9,13 @@ pub mod cut;
 pub mod digest;
 pub mod filter;
 pub mod key_schema;
-pub mod merge;
 pub mod output;
 pub mod plan;
 pub mod restore;
 pub mod state;
 pub mod verify;
 
-pub use journal::listing;
+pub use journal::{listing, merge};
 
 #[cfg(test)]
 mod semantics;

@@ -223,7 +223,12 @@ pub fn decide(timelines: &[CoveredTimeline], request: &ReplayRequest) -> Result<
         return Ok(plan);
     }
     let reach = Reach::of(interval, baseline.and_then(|at| covered.objects.snapshots.get(at)), cut);
+    let superseded = covered.objects.superseded();
     for segment in &covered.objects.segments {
+        if superseded.contains(&segment.key) {
+            plan.left_out += 1;
+            continue;
+        }
         match interval.place(segment) {
             Place::Outside => plan.left_out += 1,
             _ if !reach.needs(segment) => plan.left_out += 1,

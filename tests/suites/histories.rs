@@ -248,6 +248,31 @@ fn files_in_any_order_with_a_third_given_twice_give_every_truth(history: &Histor
     }
 }
 
+/// In files of 50 records, compacted twice, so that what was merged is deleted.
+fn a_compacted_history_gives_every_truth(history: &History) {
+    let folder = Folder::init();
+    let files = tempfile::tempdir().unwrap();
+    let paths = history.lines.chunks(50).enumerate().map(|(number, lines)| {
+        let path = files.path().join(format!("{number:05}.jsonl"));
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        path
+    });
+    folder.ingest(paths.collect::<Vec<_>>());
+    let compact = || {
+        let compact = ["compact", "--grace", "0s", "--settle", "0s", "--json", "--journal", &folder.url];
+        let report: serde_json::Value = serde_json::from_str(&journal().args(compact).run().success().stdout).unwrap();
+        report
+    };
+    let merged = compact();
+    assert!(merged["inputs"].as_u64().unwrap() > merged["outputs"].as_u64().unwrap(), "{merged}");
+    assert_eq!((&merged["breaks"], &merged["left_alone"]), (&serde_json::json!(0), &serde_json::json!(0)), "{merged}");
+    folder.assert_truths(history);
+    let deleted = compact();
+    assert_eq!(deleted["deleted"], merged["inputs"]);
+    folder.assert_truths(history);
+    let _ = replay().args(["verify", "--journal", &folder.url]).run().success();
+}
+
 fn cuts_of_every_kind_are_exact_through_the_command(history: &History) {
     let folder = Folder::init();
     folder.ingest([&history.file]);
@@ -458,6 +483,7 @@ histories!(
         the_commands_give_every_truth,
         records_in_reverse_give_every_truth,
         files_in_any_order_with_a_third_given_twice_give_every_truth,
+        a_compacted_history_gives_every_truth,
         cuts_of_every_kind_are_exact_through_the_command,
         batches_in_any_order_give_every_second_in_memory,
         batches_in_any_order_give_every_second_in_a_folder,

@@ -6,6 +6,7 @@
 
 pub mod aws;
 pub mod baseline;
+pub mod compact;
 #[cfg(feature = "embedded")]
 pub mod demo;
 #[cfg(feature = "embedded")]
@@ -73,6 +74,8 @@ pub enum Command {
     ///
     /// Then items that never change are in the journal too, and a replay needs no records from before it.
     Baseline(baseline::Args),
+    /// Merge short segments into long ones, and delete those that were merged before
+    Compact(compact::Args),
     /// Tell the incident on a DynamoDB of its own: a deploy deletes a table, and one command brings it back
     #[cfg(feature = "embedded")]
     Demo(demo::Args),
@@ -99,6 +102,7 @@ impl Cli {
             Command::Follow(args) => follow::run(args, &self.global, interrupt).await,
             Command::Status(args) => status::run(args, &self.global, interrupt).await,
             Command::Baseline(args) => baseline::run(args, &self.global, interrupt).await,
+            Command::Compact(args) => compact::run(args, &self.global, interrupt).await,
             #[cfg(feature = "embedded")]
             Command::Demo(args) => demo::run(args, &self.global, interrupt).await,
             #[cfg(feature = "embedded")]

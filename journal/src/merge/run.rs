@@ -6,10 +6,10 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::error::Result;
+use crate::format::{BlockCursor, Decompressor, Header, Layout, TAIL_BYTES, Tail, read_tail};
+use crate::store::{ReadStore, StoreError};
 use bytes::Bytes;
-use journal::error::Result;
-use journal::format::{BlockCursor, Decompressor, Header, Layout, TAIL_BYTES, Tail, read_tail};
-use journal::store::{ReadStore, StoreError};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -95,9 +95,9 @@ pub(super) async fn open(store: Arc<dyn ReadStore>, input: usize, object: String
     }
 }
 
-fn too_short(object: &str, found: u64, expected: u64) -> journal::Error {
-    let problem = journal::format::Problem::Length { part: "object", found, expected };
-    journal::format::FormatError { object: object.to_owned(), block: None, offset: 0, problem }.into()
+fn too_short(object: &str, found: u64, expected: u64) -> crate::Error {
+    let problem = crate::format::Problem::Length { part: "object", found, expected };
+    crate::format::FormatError { object: object.to_owned(), block: None, offset: 0, problem }.into()
 }
 
 impl OpenRun {
@@ -166,7 +166,7 @@ impl OpenRun {
 
     /// Memory that the run takes while it is read, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        let block = self.tail.blocks.iter().map(journal::format::BlockEntry::raw_bytes).max().unwrap_or(0);
+        let block = self.tail.blocks.iter().map(crate::format::BlockEntry::raw_bytes).max().unwrap_or(0);
         let index = self.tail.blocks.len() * 256;
         let fetched = match &self.source {
             Source::Whole(bytes) => bytes.len(),

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-use journal::format::{RunWriter, WriterOptions};
-use journal::model::{
+use crate::format::{RunWriter, WriterOptions};
+use crate::model::{
     ChangeKind, ChangeRecord, Image, ItemKey, KeyAttribute, KeyAttributes, KeyType, Second, SequenceNumber, StreamArn,
 };
-use journal::store::memory::MemoryStore;
-use journal::store::{ReadStore, WriteStore};
+use crate::store::memory::MemoryStore;
+use crate::store::{ReadStore, WriteStore};
+use bytes::Bytes;
 
 use super::*;
 use crate::cut::Position;

@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-use journal::error::Result;
-use journal::format::Decompressor;
+use crate::error::Result;
+use crate::format::Decompressor;
 
 use super::run::OpenRun;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use journal::error::{Classify, Kind};
+use crate::error::{Classify, Kind};
 use thiserror::Error;
 
 /// What can go wrong in a merge beside the store and the format.

@@ -1,7 +1,7 @@
 //! The state of one key at a cut, from its records in sequence order. SEMANTICS.md, "State at a cut".
 
-use journal::format::{Record, RecordKind};
-use journal::model::{Second, SequenceNumber};
+use crate::format::{Record, RecordKind};
+use crate::model::{Second, SequenceNumber};
 
 use crate::cut::{Cut, Position};
 
@@ -144,7 +144,7 @@ pub(super) struct Kept {
     pub(super) key: Vec<u8>,
     pub(super) sequence: SequenceNumber,
     pub(super) second: Option<Second>,
-    pub(super) kind: journal::model::ChangeKind,
+    pub(super) kind: crate::model::ChangeKind,
     pub(super) new: Option<Vec<u8>>,
     pub(super) old: Option<Vec<u8>>,
 }

@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::error::Result;
+use crate::format::{OldImage, Record, RecordKind, RunKind as FormatKind, RunWriter, WriterOptions};
+use crate::model::{KeyAttributes, Second, SequenceNumber};
+use crate::store::ReadStore;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use journal::error::Result;
-use journal::format::{OldImage, Record, RecordKind, RunKind as FormatKind, RunWriter, WriterOptions};
-use journal::model::{KeyAttributes, Second, SequenceNumber};
-use journal::store::ReadStore;
 use tokio::runtime::Handle;
 
 use super::fold::{KeyState, Thinner};

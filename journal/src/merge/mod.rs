@@ -17,10 +17,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::error::Result;
+use crate::model::{ChangeKind, Second, SequenceNumber, UserIdentity};
+use crate::store::ReadStore;
 use bytes::Bytes;
-use journal::error::Result;
-use journal::model::{ChangeKind, Second, SequenceNumber, UserIdentity};
-use journal::store::ReadStore;
 
 use crate::cut::Cut;
 
