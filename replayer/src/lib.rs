@@ -2,6 +2,7 @@
 //!
 //! Promises and limits are stated in `SEMANTICS.md` beside this crate. It is given a store it can only read.
 
+pub mod audit;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod coverage;

@@ -169,7 +169,7 @@ async fn key_attributes_of(
 }
 
 /// A run's footer, by one or two reads of its end.
-async fn footer_of(store: &dyn ReadStore, key: &str) -> Result<Arc<Footer>> {
+pub(crate) async fn footer_of(store: &dyn ReadStore, key: &str) -> Result<Arc<Footer>> {
     let mut length = TAIL_BYTES;
     // The second read has what the first said was missing.
     for _ in 0..2 {

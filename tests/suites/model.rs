@@ -463,7 +463,7 @@ proptest! {
                 let visited = Arc::new(Mutex::new(Vec::new()));
                 let into = visited.clone();
                 let image = |bytes: Option<&[u8]>| bytes.map(|bytes| Image::from_bytes(Bytes::copy_from_slice(bytes)));
-                let report = for_each_record(store.clone(), inputs.clone(), options(memory), move |record| {
+                let report = for_each_record(store.clone(), inputs.clone(), None, options(memory), move |record| {
                     into.lock().unwrap().push(ChangeRecord {
                         key: ItemKey::from_bytes(Bytes::copy_from_slice(record.key)),
                         sequence: record.sequence,

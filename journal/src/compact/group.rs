@@ -48,7 +48,7 @@ pub(super) async fn compact(
         .map(|input| RunInput { key: input.key.clone(), size: input.size, kind: RunKind::Segment })
         .collect();
     let read: Arc<dyn ReadStore> = store.clone();
-    let merged = merge::for_each_record(read, inputs, options.merge.clone(), move |record| {
+    let merged = merge::for_each_record(read, inputs, None, options.merge.clone(), move |record| {
         inner.lock().unwrap_or_else(PoisonError::into_inner).push(&record)
     })
     .await

@@ -125,7 +125,7 @@ async fn read(store: &Arc<MemoryStore>, everything: bool) -> Vec<Told> {
     let all = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&all);
     let from: Arc<dyn ReadStore> = store.clone();
-    let report = merge::for_each_record(from, inputs, MergeOptions::default(), move |r| {
+    let report = merge::for_each_record(from, inputs, None, MergeOptions::default(), move |r| {
         let bytes = |image: Option<&[u8]>| image.map(<[u8]>::to_vec);
         into.lock().unwrap().push((r.key.to_vec(), r.sequence, r.second, r.kind, bytes(r.old), bytes(r.new)));
         Ok(())

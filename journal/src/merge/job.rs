@@ -79,16 +79,21 @@ impl Job {
     pub(super) fn records(
         &mut self,
         inputs: &[RunInput],
+        keys: Option<&Range<Bytes>>,
         visit: &mut dyn FnMut(RecordRef<'_>) -> Result<()>,
     ) -> Result<()> {
         let segments = select(inputs, RunKind::Segment);
-        let runs = self.gather(&segments, None, None, false)?;
+        let runs = self.gather(&segments, keys, None, false)?;
         let mut heap = Heap::new(runs, true)?;
         let mut scratch = Vec::new();
         let mut last_key: Option<Vec<u8>> = None;
         while let Some(run) = heap.top() {
             let record = run.cursor.record();
-            if let RecordKind::Change(kind) = record.kind {
+            if keys.is_some_and(|keys| record.key >= keys.end.as_ref()) {
+                break;
+            }
+            let wanted = keys.is_none_or(|keys| record.key >= keys.start.as_ref());
+            if let (true, RecordKind::Change(kind)) = (wanted, record.kind) {
                 if last_key.as_deref() != Some(record.key) {
                     self.report.keys += 1;
                     last_key.get_or_insert_default().clone_from(&record.key.to_vec());

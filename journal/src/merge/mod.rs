@@ -119,20 +119,22 @@ pub struct MergeReport {
 }
 
 /// Visits every change record of the segments among `inputs` in the order of (key, sequence number), each once.
-/// Snapshots among them are ignored. `visit` runs on a blocking thread; its error ends the merge.
+/// Snapshots among them are ignored. `keys`, when given, is a half-open range of encoded keys; blocks outside it are not
+/// read. `visit` runs on a blocking thread; its error ends the merge.
 ///
 /// # Errors
 /// When an object cannot be read or is not what was written, or `visit` fails.
 pub async fn for_each_record<F>(
     store: Arc<dyn ReadStore>,
     inputs: Vec<RunInput>,
+    keys: Option<Range<Bytes>>,
     options: MergeOptions,
     mut visit: F,
 ) -> Result<MergeReport>
 where
     F: FnMut(RecordRef<'_>) -> Result<()> + Send + 'static,
 {
-    job::on_thread(store, options, move |job| job.records(&inputs, &mut visit)).await
+    job::on_thread(store, options, move |job| job.records(&inputs, keys.as_ref(), &mut visit)).await
 }
 
 /// Visits every item that is live at `cut` in key order, as SEMANTICS.md defines the state at a cut. `keys`, when given,

@@ -116,7 +116,7 @@ async fn every_record_is_visited_once_in_order_though_it_lies_in_two_runs() {
         let into = seen.clone();
         let read: Arc<dyn ReadStore> = store.clone();
         let options = MergeOptions { memory_bytes_max: memory, spill_folder: None };
-        let report = for_each_record(read, inputs.clone(), options, move |record| {
+        let report = for_each_record(read, inputs.clone(), None, options, move |record| {
             into.lock().unwrap().push((record.key.to_vec(), record.sequence, record.old.map(<[u8]>::to_vec)));
             Ok(())
         })

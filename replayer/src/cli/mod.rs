@@ -3,8 +3,11 @@
 //! One module a command, each with its `Args` and its `run`. Data goes to standard output, everything else to standard
 //! error. Decides nothing about history.
 
+pub mod audit;
+pub mod blame;
 pub mod cut;
 pub mod export;
+pub mod log;
 pub mod restore;
 pub mod show;
 pub mod verify;
@@ -16,7 +19,7 @@ use journal::cli::Global;
 use journal::error::Result;
 use journal::interrupt::Interrupt;
 
-/// Exit code of `show` when the item is not there at the cut: neither success nor an error.
+/// Exit code of `show`, `log` and `blame` when the item is not there: neither success nor an error.
 pub const ABSENT_EXIT_CODE: u8 = 10;
 
 /// Reads a write-ahead event journal for DynamoDB: any table as it was at any second
@@ -31,10 +34,11 @@ pub const ABSENT_EXIT_CODE: u8 = 10;
   replay export --journal s3://bucket/prefix --table notes-table-dev --at '10 minutes ago' --output notes.json
   replay show --table notes-table-dev --key noteId=5b1a --at 2020-03-29T10:00:00Z
   replay restore --table notes-table-dev --at latest --as notes-table-dev-restored
+  replay log --table notes-table-dev --since '2 hours ago'
   replay verify --table notes-table-dev
 
-Exit codes: 0 done, 2 wrong input, 3 try again, 4 corrupt, 5 gap, 6 conflict, 7 newer format, 10 item absent (show),
-70 defect, 130 stopped."
+Exit codes: 0 done, 2 wrong input, 3 try again, 4 corrupt, 5 gap, 6 conflict, 7 newer format, 10 item absent (show, log,
+blame), 70 defect, 130 stopped."
 )]
 pub struct Cli {
     /// What to do.
@@ -52,6 +56,10 @@ pub enum Command {
     Export(export::Args),
     /// Show one item at a cut
     Show(show::Args),
+    /// Show the changes of an item, of items with a prefix, or of the whole table, newest first
+    Log(log::Args),
+    /// Show for each attribute of an item the change that last set it
+    Blame(blame::Args),
     /// Make a new table with a table's state at a cut, and prove it
     Restore(restore::Args),
     /// Check every checksum, and that no change is missing
@@ -67,6 +75,8 @@ impl Cli {
         match self.command {
             Command::Export(args) => export::run(args, &self.global, interrupt).await,
             Command::Show(args) => show::run(args, &self.global, interrupt).await,
+            Command::Log(args) => log::run(args, &self.global, interrupt).await,
+            Command::Blame(args) => blame::run(args, &self.global, interrupt).await,
             Command::Restore(args) => restore::run(args, &self.global, interrupt).await,
             Command::Verify(args) => verify::run(args, &self.global, interrupt).await,
         }

@@ -50,7 +50,7 @@ fn text(text: &str, to: &mut impl Write) -> io::Result<()> {
 }
 
 /// A value of any type. An item nests to 32 levels at most, so the recursion is bounded.
-pub(super) fn value<W: Write>(value_: &AttributeValue, to: &mut W) -> io::Result<()> {
+pub(crate) fn value<W: Write>(value_: &AttributeValue, to: &mut W) -> io::Result<()> {
     match value_ {
         AttributeValue::S(one) => text(one, to),
         // The plain form is always a JSON number; `+5`, `.5` and `007`, which DynamoDB also reads, are not.

@@ -5,7 +5,7 @@
 
 mod csv;
 mod destination;
-mod json;
+pub(crate) mod json;
 
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -33,7 +33,7 @@ pub(super) async fn check(
     let chain = Arc::new(Mutex::new(Chain::new(covered, sound.key_attributes)));
     let (shared, interrupt) = (Arc::clone(&chain), interrupt.clone());
     let timeline = covered.objects.timeline.to_string();
-    let merged = for_each_record(Arc::clone(store), sound.inputs, options, move |record| {
+    let merged = for_each_record(Arc::clone(store), sound.inputs, None, options, move |record| {
         if interrupt.requested() {
             return Err(VerifyError::Interrupted { timeline: timeline.clone() }.into());
         }

@@ -80,7 +80,7 @@ impl Journal {
         ])
         .unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
-        let report = for_each_record(store, inputs, MergeOptions::default(), move |record| {
+        let report = for_each_record(store, inputs, None, MergeOptions::default(), move |record| {
             let key = journal::model::ItemKey::decode_slice(record.key, &names)?;
             let key: Item = key
                 .iter()

@@ -1,0 +1,68 @@
+//! Values as text that no terminal obeys.
+//!
+//! An item's attributes are whatever somebody stored: escape sequences, control characters, marks that turn the direction
+//! of text around. Shown, they are none of that, and no longer than a line.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use journal::model::AttributeValue;
+
+use crate::output::json;
+
+/// Characters of a value that are shown.
+pub const VALUE_CHARS_MAX: usize = 120;
+
+/// Whether a terminal may take the character for something else than itself, or not show it at all.
+fn is_active(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The text with every active character written as JSON escapes it.
+#[must_use]
+pub fn inert(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_active(character) {
+            let mut units = [0u16; 2];
+            for unit in character.encode_utf16(&mut units) {
+                // Writing to a string does not fail.
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}
+
+/// A value as inert text of at most `chars_max` characters, with a note of how much was left out: JSON, with the type before
+/// it where JSON has none of its own.
+#[must_use]
+pub fn shown(value: &AttributeValue, chars_max: usize) -> String {
+    if let AttributeValue::B(bytes) = value {
+        // Not all of a long binary is worth encoding.
+        let head = bytes.get(..chars_max.min(bytes.len())).unwrap_or_default();
+        let cut = if head.len() < bytes.len() { "…" } else { "" };
+        return shorten(&format!("binary {}{cut}", STANDARD.encode(head)), chars_max, bytes.len());
+    }
+    let mut text = Vec::new();
+    // Writing to memory does not fail.
+    drop(json::value(value, &mut text));
+    let text = String::from_utf8_lossy(&text);
+    let prefix = match value {
+        AttributeValue::Ss(_) | AttributeValue::Ns(_) | AttributeValue::Bs(_) => "set ",
+        _ => "",
+    };
+    let bytes = text.len();
+    shorten(&format!("{prefix}{text}"), chars_max, bytes)
+}
+
+fn shorten(text: &str, chars_max: usize, bytes: usize) -> String {
+    let Some((at, _)) = text.char_indices().nth(chars_max) else { return inert(text) };
+    format!("{}… ({bytes} bytes)", inert(text.get(..at).unwrap_or_default()))
+}

@@ -1,0 +1,18 @@
+//! Audit: who changed what, and when.
+//!
+//! What enters are a journal's segments and what is asked of them: keys, times, kinds, actors. What leaves are changes in
+//! the order of time, the differences they made attribute by attribute, and for each attribute the change that last set
+//! it. Reads only segments whose names allow them to matter and, for one item, only blocks that may hold it. Knows
+//! nothing of cuts or sinks.
+
+mod blame;
+mod difference;
+mod history;
+mod inert;
+#[cfg(test)]
+mod tests;
+
+pub use blame::{Origin, blame};
+pub use difference::{Difference, Operation, differences};
+pub use history::{Actor, AuditError, Change, Direction, History, HistoryRequest, Unreadable, history};
+pub use inert::{VALUE_CHARS_MAX, inert, shown};
