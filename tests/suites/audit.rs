@@ -172,6 +172,53 @@ fn blame_names_the_record_that_last_set_the_blob() {
 }
 
 #[test]
+fn the_difference_of_two_states_is_that_of_their_exports() {
+    let folder = Folder::filled();
+    let truth = std::fs::read(fixture().with_file_name(format!("{TABLE}.truth.json"))).unwrap();
+    let truth: Value = serde_json::from_slice(&truth).unwrap();
+    let seconds: Vec<String> = truth["truth"].as_array().unwrap().iter().map(|one| one["at"].to_string()).collect();
+    let export = |at: &str| -> std::collections::BTreeMap<String, Value> {
+        let output = folder.replay(&["export", "--at", at, "--format", "dynamodb-json"]).run().success().stdout;
+        let items = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["Item"].clone());
+        items.map(|item| (item["path"]["S"].as_str().unwrap().to_owned(), item)).collect()
+    };
+    let mut seen = 0;
+    for compacted in [false, true] {
+        if compacted {
+            folder.compact();
+        }
+        for pair in [(0, seconds.len() - 1), (seconds.len() / 3, seconds.len() / 2), (1, 2)] {
+            let (from, to) = (&seconds[pair.0], &seconds[pair.1]);
+            let (before, after) = (export(from), export(to));
+            let mut expected: Vec<String> =
+                before.keys().chain(after.keys()).filter(|key| before.get(*key) != after.get(*key)).cloned().collect();
+            expected.sort();
+            expected.dedup();
+            let run = folder.replay(&["diff", "--from", from, "--to", to, "--json"]).run();
+            assert_eq!(run.code(), Some(i32::from(!expected.is_empty())), "{}", run.stderr);
+            let found: Vec<Value> = run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let paths: Vec<&str> = found.iter().map(|found| found["key"]["path"]["S"].as_str().unwrap()).collect();
+            assert_eq!(paths, expected, "{from} to {to}");
+            for (found, path) in found.iter().zip(&expected) {
+                let whole = |side: &Value| {
+                    let mut item = side.clone();
+                    item.as_object_mut().map(|item| item.insert("path".to_owned(), found["key"]["path"].clone()));
+                    item
+                };
+                assert_eq!(whole(&found["before"]), before.get(path).cloned().unwrap_or(Value::Null));
+                assert_eq!(whole(&found["after"]), after.get(path).cloned().unwrap_or(Value::Null));
+            }
+            seen += found.len();
+        }
+    }
+    assert!(seen > 20, "{seen}");
+    let same = folder.replay(&["diff", "--from", &seconds[1], "--to", &seconds[1]]).run().success();
+    assert_eq!(same.stdout, "");
+    let turned = folder.replay(&["diff", "--from", seconds.last().unwrap(), "--to", &seconds[0]]).run().failure(2);
+    assert!(turned.stderr.contains("after the second"), "{}", turned.stderr);
+}
+
+#[test]
 fn a_short_log_and_one_item_read_less_than_everything() {
     let folder = Folder::filled();
     let read = |arguments: &[&str]| -> (u64, u64) {

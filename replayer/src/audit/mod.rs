@@ -6,6 +6,7 @@
 //! nothing of cuts or sinks.
 
 mod blame;
+mod compare;
 mod difference;
 mod history;
 mod inert;
@@ -13,6 +14,7 @@ mod inert;
 mod tests;
 
 pub use blame::{Origin, blame};
+pub use compare::{CompareError, CompareReport, CompareRequest, ItemDifference, compare};
 pub use difference::{Difference, Operation, differences};
 pub use history::{Actor, AuditError, Change, Direction, History, HistoryRequest, Unreadable, history};
 pub use inert::{VALUE_CHARS_MAX, inert, shown};

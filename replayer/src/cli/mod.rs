@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod blame;
 pub mod cut;
+pub mod diff;
 pub mod export;
 pub mod log;
 pub mod restore;
@@ -37,7 +38,7 @@ pub const ABSENT_EXIT_CODE: u8 = 10;
   replay log --table notes-table-dev --since '2 hours ago'
   replay verify --table notes-table-dev
 
-Exit codes: 0 done, 2 wrong input, 3 try again, 4 corrupt, 5 gap, 6 conflict, 7 newer format, 10 item absent (show, log,
+Exit codes: 0 done, 1 different (diff), 2 wrong input, 3 try again, 4 corrupt, 5 gap, 6 conflict, 7 newer format, 10 item absent (show, log,
 blame), 70 defect, 130 stopped."
 )]
 pub struct Cli {
@@ -58,6 +59,8 @@ pub enum Command {
     Show(show::Args),
     /// Show the changes of an item, of items with a prefix, or of the whole table, newest first
     Log(log::Args),
+    /// Show which items differ between two states of a table
+    Diff(diff::Args),
     /// Show for each attribute of an item the change that last set it
     Blame(blame::Args),
     /// Make a new table with a table's state at a cut, and prove it
@@ -76,6 +79,7 @@ impl Cli {
             Command::Export(args) => export::run(args, &self.global, interrupt).await,
             Command::Show(args) => show::run(args, &self.global, interrupt).await,
             Command::Log(args) => log::run(args, &self.global, interrupt).await,
+            Command::Diff(args) => diff::run(args, &self.global, interrupt).await,
             Command::Blame(args) => blame::run(args, &self.global, interrupt).await,
             Command::Restore(args) => restore::run(args, &self.global, interrupt).await,
             Command::Verify(args) => verify::run(args, &self.global, interrupt).await,
