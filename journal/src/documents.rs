@@ -220,14 +220,72 @@ pub struct SnapshotPart {
     pub items: u64,
 }
 
+/// What a snapshot of kind `fold` was made of. FORMAT.md, "Snapshots".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldDocument {
+    /// The snapshot is the state at the end of this second.
+    pub cut: Second,
+    /// First second of the interval without a gap that it was folded in.
+    pub covered_from: Option<Second>,
+    /// Whether it has the whole table, as far as the journal can say: the stream began with the table, or a baseline is in it.
+    pub whole: bool,
+    /// The baseline that is in it, by its folder's name.
+    pub baseline: Option<String>,
+    /// The snapshot or baseline that it was folded from, by its folder's name.
+    pub base: Option<String>,
+    /// Every segment that was appended at or before this moment is in it, in seconds since 1970, as the store says.
+    pub appended_through: u64,
+    /// It has a tombstone of every item whose last record is a REMOVE of this second or later.
+    pub horizon: Second,
+    /// Highest sequence number of what is in it; none when no record is.
+    pub last_sequence: Option<SequenceNumber>,
+    /// Lowest second that any of its entries may have, and lowest sequence number.
+    pub first: Option<(Second, SequenceNumber)>,
+    /// Tombstones in all parts.
+    pub tombstones: u64,
+}
+
+/// `snapshots/NAME/plan.json`: what a snapshot under way is made of. Whoever goes on with it uses this and no new listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotPlanDocument {
+    /// The stream.
+    pub stream: StreamArn,
+    /// Names and types of the key's attributes.
+    pub key_attributes: KeyAttributes,
+    /// What the finished snapshot will say of itself; the number of tombstones is not known yet.
+    pub fold: FoldDocument,
+    /// Names of the segments, relative to the timeline's `segments/` folder, each with its bytes and the second before which its
+    /// records are passed over, if any.
+    pub segments: Vec<(String, u64, Option<Second>)>,
+    /// A part ends with the key that brings it to this size.
+    pub part_bytes_max: u64,
+}
+
+/// `compactions/ID/NUMBER.json`: an output of a compaction under way, and up to which key the outputs hold everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactionProgress {
+    /// Name of the output, relative to the timeline's `segments/` folder.
+    pub output: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Its records.
+    pub records: u64,
+    /// Its last key in hexadecimal digits.
+    pub last_key: String,
+    /// Records of which more than one input had a copy, up to that key.
+    pub duplicates: u64,
+    /// Records up to that key whose old image is not the new image of the record before.
+    pub breaks: u64,
+}
+
 /// `snapshots/NAME/snapshot.json`: completes a snapshot. A folder without it does not count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotDocument {
-    /// `baseline`: read from the live table.
+    /// `baseline`: read from the live table. `fold`: made of the journal's own records.
     pub kind: String,
-    /// When the first item was read.
+    /// When the first item was read; the cut of a fold.
     pub started: Second,
-    /// When the last item was read.
+    /// When the last item was read; the cut of a fold.
     pub finished: Second,
     /// Names and types of the key's attributes.
     pub key_attributes: Option<KeyAttributes>,
@@ -235,6 +293,9 @@ pub struct SnapshotDocument {
     pub items: u64,
     /// The parts: sorted runs, each item in one of them.
     pub parts: Vec<SnapshotPart>,
+    /// What a fold was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold: Option<FoldDocument>,
 }
 
 /// Reads a document; none when the object is not there.

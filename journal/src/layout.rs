@@ -88,6 +88,18 @@ pub fn snapshot_document(timeline: &Timeline, name: &str) -> String {
     format!("{}snapshot.json", snapshot_folder(timeline, name))
 }
 
+/// What a snapshot under way is made of; see FORMAT.md, "Snapshots".
+#[must_use]
+pub fn snapshot_plan(timeline: &Timeline, name: &str) -> String {
+    format!("{}plan.json", snapshot_folder(timeline, name))
+}
+
+/// How far a compaction under way has come: its output `number`.
+#[must_use]
+pub fn compaction_progress(timeline: &Timeline, id: &str, number: usize) -> String {
+    format!("{}{id}/{number:05}.json", compactions_folder(timeline))
+}
+
 /// The folder of a timeline's quarantined records.
 #[must_use]
 pub fn quarantine_folder(timeline: &Timeline) -> String {
@@ -120,19 +132,24 @@ pub struct SegmentName {
     pub sequences: (SequenceNumber, SequenceNumber),
     /// CRC-32 of the whole object.
     pub crc32: u32,
+    /// For what compaction made: when the last of what it holds was appended, in seconds since 1970, as the store says. None
+    /// for what one batch made, whose own time of storing says it.
+    pub appended: Option<u64>,
 }
 
 impl SegmentName {
     /// The object key: `…/segments/LEVEL/DATE/FIRST-LAST-FIRSTSEQ-LASTSEQ-CRC.seg`, seconds in 12 digits, sequence numbers
-    /// in 40, DATE and seconds `undated` and `none` when no record has a second.
+    /// in 40, DATE and seconds `undated` and `none` when no record has a second. What compaction made has `-APPENDED` in
+    /// 12 digits behind CRC.
     #[must_use]
     pub fn key(&self, timeline: &Timeline) -> String {
         let (date, seconds) = self.seconds.map_or_else(
             || ("undated".to_owned(), "none-none".to_owned()),
             |(first, last)| (first.to_date(), format!("{:012}-{:012}", first.get(), last.get())),
         );
+        let appended = self.appended.map_or_else(String::new, |appended| format!("-{appended:012}"));
         format!(
-            "{}{}/{date}/{seconds}-{}-{}-{:08x}.seg",
+            "{}{}/{date}/{seconds}-{}-{}-{:08x}{appended}.seg",
             segments_folder(timeline),
             self.level,
             self.sequences.0.to_padded(),
@@ -162,8 +179,12 @@ impl SegmentName {
         };
         let sequences = (sequence(fields.next()?)?, sequence(fields.next()?)?);
         let crc32 = u32::from_str_radix(fields.next()?, 16).ok()?;
+        let appended = match fields.next() {
+            Some(text) => Some(text.parse().ok()?),
+            None => None,
+        };
         let dated = seconds.map_or_else(|| "undated".to_owned(), |(first, _)| first.to_date());
-        (fields.next().is_none() && date == dated).then_some(Self { level, seconds, sequences, crc32 })
+        (fields.next().is_none() && date == dated).then_some(Self { level, seconds, sequences, crc32, appended })
     }
 }
 
@@ -187,12 +208,14 @@ mod tests {
             table: TableName::parse("notes-table-dev").unwrap(),
             label: TimelineLabel::parse("2020-03-29T00:00:00.000").unwrap(),
         };
-        for seconds in [None, Some((Second::new(1_584_810_304).unwrap(), Second::new(1_585_022_472).unwrap()))] {
+        let seconds = (Second::new(1_584_810_304).unwrap(), Second::new(1_585_022_472).unwrap());
+        for (seconds, appended) in [(None, None), (Some(seconds), None), (Some(seconds), Some(1_585_022_500))] {
             let name = SegmentName {
                 level: 0,
                 seconds,
                 sequences: (SequenceNumber::parse("100000000000000000000007").unwrap(), SequenceNumber::MIN),
                 crc32: 0xdead_beef,
+                appended,
             };
             let key = name.key(&timeline);
             assert_eq!(SegmentName::parse(&key), Some(name));

@@ -66,6 +66,8 @@ pub struct ListedSegment {
     pub size: u64,
     /// What its name says.
     pub name: SegmentName,
+    /// When the last of what it holds was appended, in seconds since 1970, as the store says.
+    pub appended: u64,
 }
 
 /// A completed snapshot.
@@ -75,6 +77,19 @@ pub struct ListedSnapshot {
     pub name: String,
     /// What completes it.
     pub document: SnapshotDocument,
+}
+
+/// An object of a snapshot that is not complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedObject {
+    /// Its key in the store.
+    pub key: String,
+    /// The snapshot's folder.
+    pub snapshot: String,
+    /// Its bytes.
+    pub size: u64,
+    /// When it was stored, in seconds since 1970, as the store says.
+    pub modified: u64,
 }
 
 /// A compaction that the journal has a document of.
@@ -111,8 +126,12 @@ pub struct TimelineObjects {
     pub compactions: Vec<ListedCompaction>,
     /// Objects in the quarantine.
     pub quarantined: u64,
-    /// Parts of snapshots that were never completed: a baseline that was stopped.
-    pub unfinished: Vec<String>,
+    /// Objects of snapshots that were never completed: a baseline that was stopped, or a fold under way.
+    pub unfinished: Vec<UnfinishedObject>,
+    /// Progress documents of compactions, by key.
+    pub progress: Vec<String>,
+    /// The newest time of storing that any object shows, in seconds since 1970, as the store says.
+    pub newest: u64,
     /// Every other object.
     pub foreign: Vec<String>,
 }
@@ -133,6 +152,8 @@ impl TimelineObjects {
             compactions: Vec::new(),
             quarantined: 0,
             unfinished: Vec::new(),
+            progress: Vec::new(),
+            newest: 0,
             foreign: Vec::new(),
         }
     }
@@ -276,29 +297,35 @@ pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
         compactions: Vec::new(),
         snapshots: Vec::new(),
     };
-    let mut parts: Vec<(String, String)> = Vec::new();
+    let mut parts: Vec<UnfinishedObject> = Vec::new();
     for ObjectMeta { key, size, modified } in listing {
+        sorted.objects.newest = sorted.objects.newest.max(modified);
         let path: Vec<&str> = key.strip_prefix(&folder).unwrap_or(&key).split('/').collect();
         match path.as_slice() {
             ["table.json" | "start.json" | "end.json"] => {}
             ["gaps", name] if name.strip_suffix(".json").is_some() => sorted.gaps.push(key),
             ["checkpoints", name] if name.strip_suffix(".json").is_some() => sorted.checkpoints.push(key),
             ["compactions", name] if name.strip_suffix(".json").is_some() => sorted.compactions.push((key, modified)),
+            ["compactions", _, number] if number.strip_suffix(".json").is_some() => sorted.objects.progress.push(key),
             ["quarantine", _] => sorted.objects.quarantined += 1,
             ["snapshots", name, "snapshot.json"] => sorted.snapshots.push(((*name).to_owned(), key)),
-            ["snapshots", name, part] if part.strip_suffix(".run").is_some() => parts.push(((*name).to_owned(), key)),
+            ["snapshots", name, part] if *part == "plan.json" || part.strip_suffix(".run").is_some() => {
+                parts.push(UnfinishedObject { snapshot: (*name).to_owned(), key, size, modified });
+            }
             ["segments", ..] => match SegmentName::parse(&key) {
-                Some(name) => sorted.objects.segments.push(ListedSegment { key, size, name }),
+                Some(name) => sorted.objects.segments.push(ListedSegment {
+                    appended: name.appended.unwrap_or(modified),
+                    key,
+                    size,
+                    name,
+                }),
                 None => sorted.objects.foreign.push(key),
             },
             _ => sorted.objects.foreign.push(key),
         }
     }
-    for (name, key) in parts {
-        if !sorted.snapshots.iter().any(|(complete, _)| *complete == name) {
-            sorted.objects.unfinished.push(key);
-        }
-    }
+    let complete: HashSet<&str> = sorted.snapshots.iter().map(|(name, _)| name.as_str()).collect();
+    sorted.objects.unfinished = parts.into_iter().filter(|part| !complete.contains(part.snapshot.as_str())).collect();
     sorted
 }
 

@@ -369,7 +369,7 @@ fn everything(plan: &mut ReplayPlan, covered: &CoveredTimeline) {
 }
 
 fn segment_input(segment: &ListedSegment) -> RunInput {
-    RunInput { key: segment.key.clone(), size: segment.size, kind: RunKind::Segment }
+    RunInput { key: segment.key.clone(), size: segment.size, kind: RunKind::Segment, from: None }
 }
 
 fn add_snapshot(plan: &mut ReplayPlan, covered: &CoveredTimeline, at: usize) {
@@ -379,6 +379,7 @@ fn add_snapshot(plan: &mut ReplayPlan, covered: &CoveredTimeline, at: usize) {
         key: format!("{folder}{}", part.name),
         size: part.size,
         kind: RunKind::Snapshot,
+        from: None,
     }));
     plan.baseline = Some(snapshot.name.clone());
 }

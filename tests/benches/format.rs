@@ -168,7 +168,12 @@ fn merge_case<'a>(name: String, runs: &'a [Run], runtime: &'a tokio::runtime::Ru
     for (number, run) in runs.iter().enumerate() {
         let key = format!("{number}.seg");
         runtime.block_on(store.put_new(&key, Bytes::from(run.bytes.clone()))).unwrap();
-        inputs.push(RunInput { key, size: u64::try_from(run.bytes.len()).unwrap(), kind: RunKind::Segment });
+        inputs.push(RunInput {
+            key,
+            size: u64::try_from(run.bytes.len()).unwrap(),
+            kind: RunKind::Segment,
+            from: None,
+        });
     }
     let cut = Cut { position: Position::Second(Second::MAX), inclusive: true };
     let work = move || {

@@ -193,6 +193,7 @@ async fn put_run(store: &MemoryStore, options: WriterOptions, records: &[ChangeR
         seconds: run.footer.statistics.seconds,
         sequences: run.footer.sequences,
         crc32: run.crc32,
+        appended: Some(0),
     };
     store.put_new(&name.key(stream().timeline()), Bytes::from(run.bytes)).await.unwrap();
     run.size

@@ -86,6 +86,7 @@ pub async fn append(store: &dyn WriteStore, batch: Batch) -> Result<AppendReport
             seconds: run.footer.statistics.seconds,
             sequences: run.footer.sequences,
             crc32: run.crc32,
+            appended: None,
         };
         report.records += run.footer.statistics.records;
         segments.push((name.key(&timeline), Bytes::from(run.bytes)));

@@ -114,6 +114,7 @@ impl SnapshotWriter {
             key_attributes: Some(self.key_attributes),
             items: self.parts.iter().map(|part| part.items).sum(),
             parts: self.parts,
+            fold: None,
         };
         let key = layout::snapshot_document(self.stream.timeline(), &self.name);
         self.store.put_new(&key, documents::to_bytes(&document)?).await?;

@@ -33,6 +33,7 @@ pub(super) async fn compact(
         key_attributes,
         level: window.level,
         base: (window.first_sequence, window.first_second),
+        appended: window.inputs.iter().map(|input| input.appended).max().unwrap_or(0),
         run_bytes_max: options.run_bytes_max,
         writer: None,
         last_key: Vec::new(),
@@ -45,7 +46,7 @@ pub(super) async fn compact(
     let inputs = window
         .inputs
         .iter()
-        .map(|input| RunInput { key: input.key.clone(), size: input.size, kind: RunKind::Segment })
+        .map(|input| RunInput { key: input.key.clone(), size: input.size, kind: RunKind::Segment, from: None })
         .collect();
     let read: Arc<dyn ReadStore> = store.clone();
     let merged = merge::for_each_record(read, inputs, None, options.merge.clone(), move |record| {
@@ -181,6 +182,7 @@ struct Output {
     key_attributes: KeyAttributes,
     level: u8,
     base: (crate::model::SequenceNumber, crate::model::Second),
+    appended: u64,
     run_bytes_max: u64,
     writer: Option<RunWriter>,
     last_key: Vec<u8>,
@@ -242,6 +244,7 @@ impl Output {
             seconds: run.footer.statistics.seconds,
             sequences: run.footer.sequences,
             crc32: run.crc32,
+            appended: Some(self.appended),
         };
         let written =
             Written { key: name.key(&self.timeline), bytes: run.size, records: run.footer.statistics.records };

@@ -104,7 +104,7 @@ enum Side {
 
 /// On which side of every gap a segment lies; none when it lies on both sides of one.
 fn sides(covered: &CoveredTimeline, name: &SegmentName) -> Option<Vec<Side>> {
-    let segment = ListedSegment { key: String::new(), size: 0, name: name.clone() };
+    let segment = ListedSegment { key: String::new(), size: 0, name: name.clone(), appended: 0 };
     covered
         .intervals
         .iter()
@@ -133,6 +133,7 @@ fn span(window: &Window, segments: &[&ListedSegment]) -> SegmentName {
         seconds: Some((window.first_second, last.unwrap_or(window.first_second))),
         sequences: (window.first_sequence, last_sequence.unwrap_or(window.first_sequence)),
         crc32: 0,
+        appended: Some(0),
     }
 }
 

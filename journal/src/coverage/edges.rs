@@ -14,7 +14,8 @@ pub(super) struct Edges {
 
 pub(super) fn edges(objects: &TimelineObjects) -> Edges {
     let seconds = objects.segments.iter().filter_map(|segment| segment.name.seconds);
-    let baselines = || objects.snapshots.iter().map(|snapshot| &snapshot.document);
+    let baselines =
+        || objects.snapshots.iter().map(|snapshot| &snapshot.document).filter(|document| document.kind == "baseline");
     // A baseline shows the table from its start to its end, whatever the records say.
     let first = seconds.clone().map(|(first, _)| first).chain(baselines().map(|document| document.started)).min();
     let last = seconds.map(|(_, last)| last).chain(baselines().map(|document| document.finished)).max();

@@ -14,8 +14,11 @@ pub(super) const FLAG_USER: u8 = 1 << 7;
 pub enum RecordKind {
     /// A change.
     Change(ChangeKind),
-    /// An item of a snapshot.
+    /// An item of a snapshot; its sequence number is that of the record that made it so, [`SequenceNumber::MIN`] where
+    /// that is not known.
     Item,
+    /// What a snapshot keeps of an item that was removed shortly before it.
+    Tombstone,
 }
 
 /// The image before a change, as it lies in a run.
@@ -68,7 +71,7 @@ impl<'a> OldImage<'a> {
 pub struct Record<'a> {
     /// The encoded key.
     pub key: &'a [u8],
-    /// The sequence number; the lowest for an item of a snapshot.
+    /// The sequence number; the lowest for an item of a snapshot where it is not known.
     pub sequence: SequenceNumber,
     /// The second.
     pub second: Option<Second>,
@@ -143,9 +146,12 @@ impl BlockBuilder {
         let kind = match record.kind {
             RecordKind::Change(ChangeKind::Insert) => 0,
             RecordKind::Change(ChangeKind::Modify) => 1,
-            RecordKind::Change(ChangeKind::Remove) => 2,
+            RecordKind::Change(ChangeKind::Remove) | RecordKind::Tombstone => 2,
             RecordKind::Item => 3,
         };
+        // An item has no old image: there the same bits say whether its sequence number is known.
+        let unknown_sequence = record.kind == RecordKind::Item && record.sequence == SequenceNumber::MIN;
+        let old_state = if record.kind == RecordKind::Item { u8::from(!unknown_sequence) } else { old_state };
         let mut flags: u8 = kind | (old_state << OLD_SHIFT);
         for (flag, is_set) in [
             (FLAG_SECOND, record.second.is_some()),
@@ -166,7 +172,7 @@ impl BlockBuilder {
             self.last_key.truncate(shared);
             self.last_key.extend_from_slice(record.key.get(shared..).unwrap_or_default());
         }
-        if record.kind != RecordKind::Item {
+        if !unknown_sequence {
             put_sequence(&mut self.meta, record.sequence, base.sequence);
         }
         if let Some(second) = record.second {

@@ -218,10 +218,17 @@ impl BlockCursor {
             (0, RunKind::Rows | RunKind::Columns) => RecordKind::Change(ChangeKind::Insert),
             (1, RunKind::Rows | RunKind::Columns) => RecordKind::Change(ChangeKind::Modify),
             (2, RunKind::Rows | RunKind::Columns) => RecordKind::Change(ChangeKind::Remove),
+            (2, RunKind::Snapshot) => RecordKind::Tombstone,
             (3, RunKind::Snapshot) => RecordKind::Item,
             _ => return Err(wire.malformed("a record of the wrong sort")),
         };
-        self.sequence = if self.kind == RecordKind::Item { SequenceNumber::MIN } else { wire.sequence(&self.base)? };
+        // An item has no old image: these bits say there whether its sequence number follows.
+        let old_state = (flags >> OLD_SHIFT) & 3;
+        let (old_state, sequence_follows) = match self.kind {
+            RecordKind::Item if old_state <= 1 => (0, old_state == 1),
+            _ => (old_state, true),
+        };
+        self.sequence = if sequence_follows { wire.sequence(&self.base)? } else { SequenceNumber::MIN };
         self.second = if flags & FLAG_SECOND == 0 {
             None
         } else {
@@ -238,7 +245,6 @@ impl BlockCursor {
             Some(number)
         };
         let before = self.new.take();
-        let old_state = (flags >> OLD_SHIFT) & 3;
         let (mut new_end, mut old_end) = (new_at, old_at);
         if flags & FLAG_NEW != 0 {
             let length = wire.length()?;
@@ -284,6 +290,7 @@ impl BlockCursor {
         };
         let sound = match self.kind {
             RecordKind::Item => self.new.is_some() && old_state == 0,
+            RecordKind::Tombstone => self.new.is_none() && old_state == 0,
             RecordKind::Change(ChangeKind::Remove) => self.new.is_none(),
             RecordKind::Change(_) => self.new.is_some(),
         };
@@ -309,6 +316,13 @@ impl BlockCursor {
     #[inline]
     pub fn sequence(&self) -> SequenceNumber {
         self.sequence
+    }
+
+    /// The second of the current record.
+    #[must_use]
+    #[inline]
+    pub fn second(&self) -> Option<Second> {
+        self.second
     }
 
     /// The current record. Meaningless before the first `advance` and after one that gave false.

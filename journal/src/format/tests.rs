@@ -160,6 +160,60 @@ fn snapshot() -> EncodedRun {
     writer.finish().unwrap()
 }
 
+fn fold() -> EncodedRun {
+    let first = history().iter().map(|record| record.sequence).min().unwrap();
+    let second = history().iter().filter_map(|record| record.second).min();
+    let options = small(WriterOptions::snapshot(), 64);
+    let mut writer = RunWriter::new(options, stream(), names(), first, second).unwrap();
+    for entry in fold_entries() {
+        writer
+            .push(&Record {
+                key: &entry.0,
+                sequence: entry.1,
+                second: entry.2,
+                kind: if entry.3.is_some() { RecordKind::Item } else { RecordKind::Tombstone },
+                new: entry.3.as_deref(),
+                old: OldImage::None,
+                user: None,
+            })
+            .unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+type Entry = (Vec<u8>, SequenceNumber, Option<Second>, Option<Vec<u8>>);
+
+/// The last record of each key as an entry, and one item of which nothing more is known.
+fn fold_entries() -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for record in history() {
+        let image = record.new.as_ref().map(|image| image.as_bytes().to_vec());
+        let entry = (record.key.as_bytes().to_vec(), record.sequence, record.second, image);
+        match entries.last_mut() {
+            Some(last) if last.0 == entry.0 => *last = entry,
+            _ => entries.push(entry),
+        }
+    }
+    let unknown = image("unknown").as_bytes().to_vec();
+    entries.push((vec![0xff, 0xff], SequenceNumber::MIN, None, Some(unknown)));
+    entries
+}
+
+#[test]
+fn a_fold_keeps_sequence_numbers_seconds_and_tombstones() {
+    let run = fold();
+    let read = read_all(&run.bytes).unwrap();
+    for entry in &read {
+        assert_eq!(entry.kind == RecordKind::Tombstone, entry.new.is_none());
+        assert_eq!((&entry.old, &entry.user), (&None, &None));
+    }
+    let told: Vec<Entry> = read.into_iter().map(|entry| (entry.key, entry.sequence, entry.second, entry.new)).collect();
+    assert_eq!(told, fold_entries());
+    let removed = told.iter().filter(|entry| entry.3.is_none()).count();
+    assert!(removed > 0, "a tombstone is among them");
+    assert_eq!(run.footer.statistics.removes, u64::try_from(removed).unwrap());
+}
+
 #[test]
 fn a_history_round_trips_in_every_encoding_and_block_size() {
     let records = history();
@@ -219,6 +273,7 @@ fn every_flipped_bit_is_a_typed_error() {
         encode(small(WriterOptions::rows(), 100), &history()),
         encode(small(WriterOptions::columns(), 100), &history()),
         snapshot(),
+        fold(),
     ];
     for run in runs {
         let mut bytes = run.bytes.clone();
@@ -243,6 +298,7 @@ fn every_cut_and_every_added_byte_is_a_typed_error() {
         encode(small(WriterOptions::rows(), 100), &history()),
         encode(WriterOptions::columns(), &history()),
         snapshot(),
+        fold(),
     ] {
         for length in 0..run.bytes.len() {
             assert!(verify_object("test", &run.bytes[..length]).is_err(), "cut at {length}");
@@ -317,6 +373,7 @@ fn golden_runs_are_read_and_are_what_is_written_today() {
         ("rows-1.seg", encode(small(WriterOptions::rows(), 100), &history())),
         ("columns-1.seg", encode(small(WriterOptions::columns(), 100), &history())),
         ("snapshot-1.run", snapshot()),
+        ("fold-1.run", fold()),
     ];
     for (name, run) in fresh {
         if std::env::var_os("JOURNAL_ADD_FIXTURES").is_some() && !folder.join(name).exists() {
@@ -328,6 +385,8 @@ fn golden_runs_are_read_and_are_what_is_written_today() {
         if name.starts_with("snapshot") {
             assert_eq!(read.len(), 3);
             assert!(read.iter().all(|item| item.kind == RecordKind::Item));
+        } else if name.starts_with("fold") {
+            assert_eq!(read.len(), fold_entries().len());
         } else {
             assert_eq!(read, records, "{name}");
         }

@@ -175,11 +175,13 @@ impl RunWriter {
             },
             None => false,
         };
-        let item = record.kind == RecordKind::Item;
-        if item != (self.options.kind == RunKind::Snapshot) || (item && (record.new.is_none() || same_key)) {
+        let folded = matches!(record.kind, RecordKind::Item | RecordKind::Tombstone);
+        let wrong_image = record.new.is_some() != (record.kind == RecordKind::Item);
+        if folded != (self.options.kind == RunKind::Snapshot) || (folded && (wrong_image || same_key)) {
             return Err(encode_error("a record of the wrong sort for this run".to_owned()));
         }
-        if record.sequence < self.base.sequence
+        let known = record.kind != RecordKind::Item || record.sequence != SequenceNumber::MIN;
+        if (known && record.sequence < self.base.sequence)
             || record.second.is_some_and(|second| self.base.second.is_none_or(|base| second < base))
         {
             return Err(encode_error("a record before the first of its run".to_owned()));
@@ -216,7 +218,7 @@ impl RunWriter {
         match record.kind {
             RecordKind::Change(ChangeKind::Insert) => statistics.inserts += 1,
             RecordKind::Change(ChangeKind::Modify) => statistics.modifies += 1,
-            RecordKind::Change(ChangeKind::Remove) => statistics.removes += 1,
+            RecordKind::Change(ChangeKind::Remove) | RecordKind::Tombstone => statistics.removes += 1,
             RecordKind::Item => {}
         }
         match record.second {

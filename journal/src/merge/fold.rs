@@ -3,6 +3,7 @@
 use crate::format::{Record, RecordKind};
 use crate::model::{Second, SequenceNumber};
 
+use super::StateRef;
 use crate::cut::{Cut, Position};
 
 impl Cut {
@@ -49,14 +50,6 @@ pub(super) struct KeyState {
     scratch: Vec<u8>,
 }
 
-/// A folded key that is live at the cut.
-pub(super) struct Live<'a> {
-    pub(super) key: &'a [u8],
-    pub(super) image: &'a [u8],
-    pub(super) sequence: Option<SequenceNumber>,
-    pub(super) second: Option<Second>,
-}
-
 impl KeyState {
     /// Whether `key` is another one than the one being folded.
     #[inline]
@@ -75,12 +68,7 @@ impl KeyState {
         self.last_second = None;
     }
 
-    /// Whether any record or item of a key was folded.
-    pub(super) fn is_started(&self) -> bool {
-        self.started
-    }
-
-    /// Adds the key's next record in sequence order, or an item of a snapshot.
+    /// Adds the key's next record in sequence order. What a snapshot has of the key comes first.
     #[inline]
     pub(super) fn add(&mut self, record: &Record<'_>, cut: &Cut) {
         if !self.started {
@@ -88,21 +76,34 @@ impl KeyState {
             self.key.clear();
             self.key.extend_from_slice(record.key);
         }
-        if record.kind == RecordKind::Item {
-            if matches!(self.found, Found::Nothing | Found::Snapshot) {
-                self.set(Found::Snapshot, record.new, None, None);
-            }
+        if !matches!(record.kind, RecordKind::Change(_)) {
+            self.add_entry(record, cut);
             return;
         }
         let second = record.second.or(self.last_second);
         self.last_second = second;
         if cut.has(record.sequence, second) {
+            // What the snapshot has was made by a later record.
+            if self.sequence.is_some_and(|sequence| record.sequence <= sequence) {
+                return;
+            }
             self.set(Found::Before, record.new, Some(record.sequence), record.second);
         } else if matches!(self.found, Found::Nothing | Found::Snapshot) {
             let mut scratch = std::mem::take(&mut self.scratch);
             let old = record.old.bytes(&mut scratch);
             self.set(Found::After, old, None, None);
             self.scratch = scratch;
+        }
+    }
+
+    /// Adds what a snapshot has of the key. An entry that had happened at the cut stands for its record, with all before it;
+    /// one that had not (the snapshot is younger than the cut) only speaks for keys without a record since the cut.
+    fn add_entry(&mut self, record: &Record<'_>, cut: &Cut) {
+        let known = record.sequence != SequenceNumber::MIN;
+        if known && cut.has(record.sequence, record.second) {
+            self.set(Found::Before, record.new, Some(record.sequence), record.second);
+        } else if record.kind == RecordKind::Item {
+            self.set(Found::Snapshot, record.new, None, None);
         }
     }
 
@@ -116,12 +117,12 @@ impl KeyState {
         self.second = second;
     }
 
-    /// The key's item at the cut, if it has one.
+    /// The key's state at the cut; none when no key was begun.
     #[inline]
-    pub(super) fn live(&self) -> Option<Live<'_>> {
-        (self.started && self.live).then_some(Live {
+    pub(super) fn found(&self) -> Option<StateRef<'_>> {
+        self.started.then_some(StateRef {
             key: &self.key,
-            image: &self.image,
+            image: self.live.then_some(self.image.as_slice()),
             sequence: self.sequence,
             second: self.second,
         })

@@ -41,8 +41,8 @@ impl Entry {
 
     fn compare(&self, other: &Self) -> Ordering {
         self.prefix.cmp(&other.prefix).then_with(|| {
-            let (a, b) = (&self.run.cursor, &other.run.cursor);
-            a.key().cmp(b.key()).then_with(|| a.sequence().cmp(&b.sequence()))
+            let (a, b) = (&self.run, &other.run);
+            a.cursor.key().cmp(b.cursor.key()).then_with(|| a.order().cmp(&b.order()))
         })
     }
 }

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use super::fold::{KeyState, Thinner};
 use super::heap::Heap;
 use super::run::{self, OpenRun, Opened, WHOLE_BYTES_MAX};
-use super::{ItemRef, MergeError, MergeOptions, MergeReport, RecordRef, RunInput, RunKind};
+use super::{MergeError, MergeOptions, MergeReport, RecordRef, RunInput, RunKind, StateRef};
 use crate::cut::{Cut, Position};
 
 /// Requests under way while runs are opened.
@@ -121,7 +121,7 @@ impl Job {
         inputs: &[RunInput],
         cut: Cut,
         keys: Option<&Range<Bytes>>,
-        visit: &mut dyn FnMut(ItemRef<'_>) -> Result<()>,
+        visit: &mut dyn FnMut(StateRef<'_>) -> Result<()>,
     ) -> Result<()> {
         let (segments, snapshots) = (select(inputs, RunKind::Segment), select(inputs, RunKind::Snapshot));
         // Thinned temporary runs lose what a record without a second needs to know of its neighbours, so when one turns
@@ -153,13 +153,11 @@ impl Job {
         Ok(())
     }
 
-    fn visit_item(&mut self, state: &mut KeyState, visit: &mut dyn FnMut(ItemRef<'_>) -> Result<()>) -> Result<()> {
-        if state.is_started() {
+    fn visit_item(&mut self, state: &mut KeyState, visit: &mut dyn FnMut(StateRef<'_>) -> Result<()>) -> Result<()> {
+        if let Some(found) = state.found() {
             self.report.keys += 1;
-        }
-        if let Some(live) = state.live() {
-            self.report.items += 1;
-            visit(ItemRef { key: live.key, image: live.image, sequence: live.sequence, second: live.second })?;
+            self.report.items += u64::from(found.image.is_some());
+            visit(found)?;
         }
         state.reset();
         Ok(())
@@ -188,10 +186,7 @@ impl Job {
         let span = (u64::try_from(budget).unwrap_or(u64::MAX) / many / 6).clamp(SPAN_BYTES.start, SPAN_BYTES.end);
         let wanted = Wanted { keys, cut, span_bytes: span };
         let (store, handle) = (self.store.clone(), self.handle.clone());
-        let opening = inputs.iter().map(|(number, input)| {
-            let (store, key, size) = (store.clone(), input.key.clone(), input.size);
-            run::open(store, *number, key, size)
-        });
+        let opening = inputs.iter().map(|(number, input)| run::open(store.clone(), *number, input.clone()));
         // Fewer at once when the budget is small: each may hold a whole small object.
         let at_once = (budget / usize::try_from(WHOLE_BYTES_MAX).unwrap_or(1) / 2).clamp(1, OPENING);
         let mut opening = std::pin::pin!(futures::stream::iter(opening).buffered(at_once));
@@ -330,7 +325,7 @@ impl Job {
         let mut size = 0u64;
         while let Some(run) = heap.top() {
             let record = run.cursor.record();
-            match thin.filter(|_| record.kind != RecordKind::Item) {
+            match thin.filter(|_| matches!(record.kind, RecordKind::Change(_))) {
                 None => writer.push(&record)?,
                 Some(cut) => {
                     if thinner.kept.as_ref().is_some_and(|kept| kept.key.as_slice() != record.key) {

@@ -44,6 +44,8 @@ pub struct RunInput {
     pub size: u64,
     /// What it is.
     pub kind: RunKind,
+    /// Of a segment: records of earlier seconds are passed over, for what is read with it has their effect.
+    pub from: Option<Second>,
 }
 
 /// Bounds of a merge.
@@ -90,6 +92,19 @@ pub struct ItemRef<'a> {
     /// Its image.
     pub image: &'a [u8],
     /// The record that made it so; none when it comes from a snapshot or from an old image.
+    pub sequence: Option<SequenceNumber>,
+    /// That record's second.
+    pub second: Option<Second>,
+}
+
+/// The state of one key at a cut, whether the item is there or not, borrowed for the length of a visit.
+#[derive(Debug, Clone, Copy)]
+pub struct StateRef<'a> {
+    /// The encoded key.
+    pub key: &'a [u8],
+    /// The item's image; none when there is no item at the cut.
+    pub image: Option<&'a [u8]>,
+    /// The record that made it so; none when it is not known.
     pub sequence: Option<SequenceNumber>,
     /// That record's second.
     pub second: Option<Second>,
@@ -152,6 +167,29 @@ pub async fn for_each_item<F>(
 ) -> Result<MergeReport>
 where
     F: FnMut(ItemRef<'_>) -> Result<()> + Send + 'static,
+{
+    for_each_key(store, inputs, cut, keys, options, move |state| match state.image {
+        Some(image) => visit(ItemRef { key: state.key, image, sequence: state.sequence, second: state.second }),
+        None => Ok(()),
+    })
+    .await
+}
+
+/// Visits every key that any run has in key order with its state at `cut`, removed items too. Otherwise as
+/// [`for_each_item`].
+///
+/// # Errors
+/// As [`for_each_record`].
+pub async fn for_each_key<F>(
+    store: Arc<dyn ReadStore>,
+    inputs: Vec<RunInput>,
+    cut: Cut,
+    keys: Option<Range<Bytes>>,
+    options: MergeOptions,
+    mut visit: F,
+) -> Result<MergeReport>
+where
+    F: FnMut(StateRef<'_>) -> Result<()> + Send + 'static,
 {
     job::on_thread(store, options, move |job| job.items(&inputs, cut, keys.as_ref(), &mut visit)).await
 }

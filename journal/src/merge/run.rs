@@ -6,8 +6,10 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::RunInput;
 use crate::error::Result;
-use crate::format::{BlockCursor, Decompressor, Header, Layout, TAIL_BYTES, Tail, read_tail};
+use crate::format::{BlockCursor, Decompressor, Header, Layout, RunKind, TAIL_BYTES, Tail, read_tail};
+use crate::model::{Second, SequenceNumber};
 use crate::store::{ReadStore, StoreError};
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -53,6 +55,8 @@ pub(super) struct OpenRun {
     pub(super) input: Option<usize>,
     pub(super) tail: Tail,
     pub(super) cursor: BlockCursor,
+    /// Records of earlier seconds are passed over.
+    from: Option<Second>,
     /// Bytes that were read from the store.
     pub(super) bytes_read: u64,
     source: Source,
@@ -65,19 +69,21 @@ pub(super) struct OpenRun {
 pub(super) struct Opened {
     pub(super) input: usize,
     pub(super) object: String,
+    pub(super) from: Option<Second>,
     pub(super) tail: Tail,
     pub(super) whole: Option<Bytes>,
     pub(super) bytes_read: u64,
 }
 
 /// Fetches what is needed to open a run: the whole object if it is small, else its tail.
-pub(super) async fn open(store: Arc<dyn ReadStore>, input: usize, object: String, size: u64) -> Result<Opened> {
+pub(super) async fn open(store: Arc<dyn ReadStore>, input: usize, run: RunInput) -> Result<Opened> {
+    let RunInput { key: object, size, from, .. } = run;
     if size <= WHOLE_BYTES_MAX {
         let bytes = store.get(&object).await?;
         Header::parse(&object, &bytes)?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         return match read_tail(&object, &bytes, length)? {
-            Layout::Complete(tail) => Ok(Opened { input, object, tail, whole: Some(bytes), bytes_read: length }),
+            Layout::Complete(tail) => Ok(Opened { input, object, from, tail, whole: Some(bytes), bytes_read: length }),
             Layout::More(expected) => Err(too_short(&object, length, expected)),
         };
     }
@@ -88,7 +94,7 @@ pub(super) async fn open(store: Arc<dyn ReadStore>, input: usize, object: String
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         bytes_read = bytes_read.saturating_add(length);
         match read_tail(&object, &bytes, size)? {
-            Layout::Complete(tail) => return Ok(Opened { input, object, tail, whole: None, bytes_read }),
+            Layout::Complete(tail) => return Ok(Opened { input, object, from, tail, whole: None, bytes_read }),
             Layout::More(more) if more > wanted && length < size => wanted = more,
             Layout::More(expected) => return Err(too_short(&object, length, expected)),
         }
@@ -126,6 +132,7 @@ impl OpenRun {
             input: Some(opened.input),
             tail: opened.tail,
             cursor,
+            from: opened.from,
             bytes_read: opened.bytes_read,
             source,
             blocks,
@@ -156,6 +163,7 @@ impl OpenRun {
             input: None,
             tail,
             cursor,
+            from: None,
             bytes_read: 0,
             source: Source::File { file, buffer: Vec::new() },
             blocks,
@@ -176,12 +184,21 @@ impl OpenRun {
         block.saturating_add(fetched).saturating_add(index)
     }
 
+    /// Where the record that it stands at comes in the order of the merge: items of a snapshot come before the records of
+    /// their key, and are never copies of one.
+    #[inline]
+    pub(super) fn order(&self) -> Option<SequenceNumber> {
+        (self.tail.footer.kind != RunKind::Snapshot).then(|| self.cursor.sequence())
+    }
+
     /// Goes to the next record; false at the end of the run.
     #[inline]
     pub(super) fn advance(&mut self, decompressor: &mut Decompressor) -> Result<bool> {
         loop {
-            if self.cursor.advance()? {
-                return Ok(true);
+            while self.cursor.advance()? {
+                if self.from.is_none_or(|from| self.cursor.second().is_none_or(|second| second >= from)) {
+                    return Ok(true);
+                }
             }
             if self.blocks.is_empty() {
                 return Ok(false);

@@ -59,7 +59,7 @@ async fn segments(store: &Arc<MemoryStore>) -> (Vec<RunInput>, Vec<ChangeRecord>
         let run = RunWriter::encode(WriterOptions::rows(), stream.clone(), names(), &records).unwrap();
         let key = format!("s{segment:03}");
         store.put_new(&key, Bytes::from(run.bytes)).await.unwrap();
-        inputs.push(RunInput { key, size: run.size, kind: RunKind::Segment });
+        inputs.push(RunInput { key, size: run.size, kind: RunKind::Segment, from: None });
     }
     (inputs, all)
 }

@@ -160,7 +160,7 @@ where
         .segments
         .iter()
         .filter(|segment| !superseded.contains(&segment.key) && may_lie_between(segment, &from.cut, &to.cut))
-        .map(|segment| RunInput { key: segment.key.clone(), size: segment.size, kind: RunKind::Segment })
+        .map(|segment| RunInput { key: segment.key.clone(), size: segment.size, kind: RunKind::Segment, from: None })
         .collect();
     let selection = keys(&schema)?;
     let range = selection.range.clone();

@@ -390,8 +390,10 @@ impl Search<'_> {
     }
 
     async fn merge(&self, segments: &[&ListedSegment], best: &Arc<Mutex<Best>>, found: &mut History) -> Result<()> {
-        let inputs: Vec<RunInput> =
-            segments.iter().map(|s| RunInput { key: s.key.clone(), size: s.size, kind: RunKind::Segment }).collect();
+        let inputs: Vec<RunInput> = segments
+            .iter()
+            .map(|s| RunInput { key: s.key.clone(), size: s.size, kind: RunKind::Segment, from: None })
+            .collect();
         let into = Arc::clone(best);
         let range = self.request.keys.range.clone();
         let merged =

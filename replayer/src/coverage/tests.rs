@@ -44,8 +44,9 @@ impl Pieces {
             seconds: seconds.map(|(a, b)| (second(a), second(b))),
             sequences: (sequence(sequences.0), sequence(sequences.1)),
             crc32: 0,
+            appended: None,
         };
-        self.0.segments.push(ListedSegment { key: name.key(&self.0.timeline), size: 100, name });
+        self.0.segments.push(ListedSegment { key: name.key(&self.0.timeline), size: 100, name, appended: 0 });
         self
     }
 
@@ -88,6 +89,7 @@ impl Pieces {
                 key_attributes: None,
                 items: 0,
                 parts: Vec::new(),
+                fold: None,
             },
         });
         self

@@ -192,7 +192,7 @@ impl TimelineReport {
             broken_stated: 0,
             breaks: Vec::new(),
             gaps: objects.gaps.clone(),
-            unfinished: objects.unfinished.clone(),
+            unfinished: objects.unfinished.iter().map(|object| object.key.clone()).collect(),
             foreign: objects.foreign.clone(),
         }
     }

@@ -164,7 +164,7 @@ impl Sound {
             let problem = format!("its key is {}, other runs of the timeline have {known}", footer.key_attributes);
             report.problem(&key, problem);
         } else if matches!(expected, Expected::Segment(_)) {
-            self.inputs.push(RunInput { key, size, kind: RunKind::Segment });
+            self.inputs.push(RunInput { key, size, kind: RunKind::Segment, from: None });
         }
     }
 }
@@ -213,10 +213,11 @@ fn disagreement(run: &VerifiedRun, crc32: u32, size: u64, expected: &Expected, t
             }
         }
         Expected::Part { size: wanted, items, .. } => {
+            let live = run.records.saturating_sub(footer.statistics.removes);
             if footer.kind != Content::Snapshot {
                 Some("it is a segment, not a part of a snapshot".to_owned())
-            } else if size != *wanted || run.records != *items {
-                Some(format!("it has {size} bytes and {} items, its document says {wanted} and {items}", run.records))
+            } else if size != *wanted || live != *items {
+                Some(format!("it has {size} bytes and {live} items, its document says {wanted} and {items}"))
             } else {
                 None
             }

@@ -193,6 +193,7 @@ async fn a_snapshot_whose_part_is_gone_is_unsound() {
         key_attributes: None,
         items: 2,
         parts: vec![part],
+        fold: None,
     };
     document(&store, layout::snapshot_document(&timeline(), "1000-baseline"), &snapshot).await;
     let report = verified(&store).await;
