@@ -4,6 +4,7 @@
 //! Everything started here listens on loopback alone and ends with the test process, however that ends. Where a part is
 //! not installed the test says so with [`skip`], which the test command counts: a skipped test is never called passed.
 
+pub mod cloudformation;
 pub mod dynamodb_local;
 pub mod faulty_proxy;
 pub mod merged;
