@@ -16,6 +16,8 @@ pub mod embedded;
 pub mod error;
 pub mod format;
 pub mod interrupt;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod layout;
 pub mod listing;
 pub mod merge;
@@ -24,5 +26,7 @@ pub mod source;
 pub mod status;
 pub mod store;
 pub mod table;
+#[cfg(feature = "trigger")]
+pub mod trigger;
 
 pub use error::{Classify, Error, Kind, Result};

@@ -75,7 +75,7 @@ pub fn decode_event(bytes: &[u8]) -> Result<Batch, EventError> {
 }
 
 /// Decodes a record into `batch`, as a record or as quarantined.
-pub(super) fn push(batch: &mut Batch, raw: &[u8], stream: Option<&StreamArn>) {
+pub(crate) fn push(batch: &mut Batch, raw: &[u8], stream: Option<&StreamArn>) {
     match decode_record_of(raw, stream) {
         Ok(record) => batch.records.push(record),
         Err(error) => {

@@ -15,6 +15,7 @@ pub mod sdk;
 mod shape;
 mod splitter;
 pub mod stream;
+#[cfg(feature = "streams")]
 pub mod stream_sdk;
 mod time;
 

@@ -1,0 +1,66 @@
+//! What one process of a function holds for all its invocations: settings, one set of AWS clients, the journal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use tokio::sync::OnceCell;
+
+use super::settings::FunctionSettings;
+use crate::error::Result;
+use crate::store::{self, Location, S3Store, WriteStore};
+
+/// A function's process. Made once; clients that are made of its settings share one pool of connections and one source of
+/// credentials.
+#[derive(Debug)]
+pub struct Process {
+    settings: FunctionSettings,
+    aws: SdkConfig,
+    journal: OnceCell<Arc<dyn WriteStore>>,
+}
+
+impl Process {
+    /// Reads the AWS settings. No request is made.
+    pub async fn start(settings: FunctionSettings) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .operation_attempt_timeout(Duration::from_secs(10))
+            .build();
+        let aws = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
+        Self { settings, aws, journal: OnceCell::new() }
+    }
+
+    /// The function's settings.
+    #[must_use]
+    pub fn settings(&self) -> &FunctionSettings {
+        &self.settings
+    }
+
+    /// The AWS settings that every client of this process is made of.
+    #[must_use]
+    pub fn aws(&self) -> &SdkConfig {
+        &self.aws
+    }
+
+    /// The journal, opened at the first call that works and kept. Where nothing lies there yet, a journal is made.
+    ///
+    /// # Errors
+    /// When none is named, it cannot be opened, or something else lies there. The next call tries again.
+    pub async fn journal(&self) -> Result<&Arc<dyn WriteStore>> {
+        self.journal.get_or_try_init(|| self.open()).await
+    }
+
+    async fn open(&self) -> Result<Arc<dyn WriteStore>> {
+        let location = self.settings.journal()?;
+        let store: Arc<dyn WriteStore> = match Location::parse(location)? {
+            Location::S3 { bucket, prefix } => {
+                Arc::new(S3Store::open_write_with(&self.aws, location, &bucket, &prefix).await?)
+            }
+            // A file system that is mounted into the function.
+            Location::File { .. } => store::open_write(location).await?,
+        };
+        store::init_in(&*store).await?;
+        Ok(store)
+    }
+}
