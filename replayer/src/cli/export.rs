@@ -19,12 +19,15 @@ use crate::output::{Destination, Format, export};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   replay export --table notes-table-dev --at 2020-03-29T10:00:00Z > notes.json
-  replay export --table notes-table-dev --at '10 minutes ago' --format csv --output notes.csv
+  replay export --table notes-table-dev --at '10 minutes ago' --output notes.csv
+  replay export --table notes-table-dev --at latest --output notes.sqlite && sqlite3 notes.sqlite 'select count(*) from \"notes-table-dev\"'
+  replay export --table notes-table-dev --at latest --output notes.parquet
   replay export --table notes-table-dev --at latest --where \"author = 'ada' AND attribute_exists(replies[0])\"
   replay export --table notes-table-dev --before '2020-03-29T10:00:00Z' --output notes.json.gz
 
-A file whose name ends in .gz or .zst is compressed. The file appears under its name when it is whole. The default
-format is what AWS's own export writes and its import reads.")]
+A file whose name ends in .gz or .zst is compressed. The file appears under its name when it is whole. Endings .csv,
+.parquet, .sqlite and .db choose the format; the default is what AWS's own export writes and its import reads. In SQLite and
+Parquet the column _dynamodb holds what the others cannot say exactly: nothing is lost.")]
 pub struct Args {
     /// The table
     #[arg(long, value_name = "NAME")]
@@ -35,9 +38,9 @@ pub struct Args {
     /// Which items.
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// How items are written
-    #[arg(long, value_name = "FORMAT", default_value = "dynamodb-json")]
-    pub format: FormatArg,
+    /// How items are written; by the file's name when not given, else dynamodb-json
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<FormatArg>,
     /// The file; standard output when none or `-`
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -58,6 +61,12 @@ pub enum FormatArg {
     Json,
     /// Comma-separated values, names first
     Csv,
+    /// Parquet with a typed column for each attribute
+    #[cfg(feature = "sql")]
+    Parquet,
+    /// A database of `SQLite` with a typed column for each attribute
+    #[cfg(feature = "sql")]
+    Sqlite,
 }
 
 impl From<FormatArg> for Format {
@@ -66,8 +75,17 @@ impl From<FormatArg> for Format {
             FormatArg::DynamodbJson => Self::DynamodbJson,
             FormatArg::Json => Self::Json,
             FormatArg::Csv => Self::Csv,
+            #[cfg(feature = "sql")]
+            FormatArg::Parquet => Self::Parquet,
+            #[cfg(feature = "sql")]
+            FormatArg::Sqlite => Self::Sqlite,
         }
     }
+}
+
+/// The format that was asked for, or that the file's name asks for.
+pub(super) fn chosen(format: Option<FormatArg>, path: Option<&std::path::Path>) -> Format {
+    format.map(Format::from).or_else(|| path.and_then(Format::of_name)).unwrap_or(Format::DynamodbJson)
 }
 
 /// Runs the command.
@@ -77,6 +95,7 @@ impl From<FormatArg> for Format {
 pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<ExitCode> {
     let filter = args.selection.filter()?;
     let path = args.output.filter(|path| path.as_os_str() != "-");
+    let format = chosen(args.format, path.as_deref());
     let (store, plan) = args.cut.plan(&args.table, global).await?;
     let selection = args.selection.selection(&plan, filter)?;
     let destination = match &path {
@@ -84,8 +103,9 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
         None => Destination::stream("standard output", Box::new(output::Stdout::default())),
     };
     let bar = Progress::new("exporting", Unit::Count("items"), None, global.quiet);
-    let target = (args.format.into(), destination);
-    let report = export(store, &plan, target, selection, args.merge.options(), interrupt, move |items| bar.set(items));
+    let target = (format, destination);
+    let progress = move |items, total| bar.set_of(items, total);
+    let report = export(store, &plan, target, selection, args.merge.options(), interrupt, progress);
     let report = report.await?;
     say_undated(&plan, &report.merge);
     if !global.quiet {

@@ -76,12 +76,12 @@ impl Cli {
     /// Whatever the command fails with.
     pub async fn run(self, interrupt: &Interrupt) -> Result<ExitCode> {
         match self.command {
-            Command::Export(args) => export::run(args, &self.global, interrupt).await,
+            Command::Export(args) => Box::pin(export::run(args, &self.global, interrupt)).await,
             Command::Show(args) => show::run(args, &self.global, interrupt).await,
             Command::Log(args) => log::run(args, &self.global, interrupt).await,
             Command::Diff(args) => diff::run(args, &self.global, interrupt).await,
             Command::Blame(args) => blame::run(args, &self.global, interrupt).await,
-            Command::Restore(args) => restore::run(args, &self.global, interrupt).await,
+            Command::Restore(args) => Box::pin(restore::run(args, &self.global, interrupt)).await,
             Command::Verify(args) => verify::run(args, &self.global, interrupt).await,
         }
     }

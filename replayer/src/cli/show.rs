@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::ValueEnum;
 use journal::cli::{Global, output};
 use journal::error::Result;
 use journal::interrupt::Interrupt;
@@ -9,7 +10,6 @@ use journal::model::{Attributes, Second, SequenceNumber, TableName};
 
 use super::ABSENT_EXIT_CODE;
 use super::cut::{CutArgs, MergeArgs, say_undated, schema};
-use super::export::FormatArg;
 use crate::key_schema::KeySelection;
 use crate::output::{CsvColumns, Format, write_item};
 use crate::state::{Flow, Selection, visit_items};
@@ -34,10 +34,31 @@ pub struct Args {
     pub key: String,
     /// How it is written
     #[arg(long, value_name = "FORMAT", default_value = "json")]
-    pub format: FormatArg,
+    pub format: TextFormat,
     /// What reading may take.
     #[command(flatten)]
     pub merge: MergeArgs,
+}
+
+/// The formats that are text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TextFormat {
+    /// `{"Item":{…}}`, values with their types
+    DynamodbJson,
+    /// One plain JSON object
+    Json,
+    /// Comma-separated values, names first
+    Csv,
+}
+
+impl From<TextFormat> for Format {
+    fn from(format: TextFormat) -> Self {
+        match format {
+            TextFormat::DynamodbJson => Self::DynamodbJson,
+            TextFormat::Json => Self::Json,
+            TextFormat::Csv => Self::Csv,
+        }
+    }
 }
 
 type Found = Option<(Attributes, Option<SequenceNumber>, Option<Second>)>;

@@ -9,6 +9,8 @@ use journal::error::{Classify, Kind};
 use tempfile::NamedTempFile;
 use thiserror::Error;
 
+use crate::digest::StateDigest;
+
 const ZSTD_LEVEL: i32 = 3;
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -29,6 +31,40 @@ pub enum OutputError {
         /// What the system said.
         source: io::Error,
     },
+    /// The format needs a plain file.
+    #[error("a {format} file cannot go to {name}: {reason}")]
+    NotPlain {
+        /// The format.
+        format: &'static str,
+        /// The file, or standard output.
+        name: String,
+        /// What is in the way.
+        reason: &'static str,
+    },
+    /// It cannot be read back.
+    #[error("cannot read back {}: {reason}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// What was read back is not what was written.
+    #[error(
+        "{name} was read back and differs: digest {found} of {found_items} items, expected {expected} of {expected_items} items"
+    )]
+    Differs {
+        /// The file.
+        name: String,
+        /// The digest of what was read.
+        found: StateDigest,
+        /// Items read.
+        found_items: u64,
+        /// The digest of what was written.
+        expected: StateDigest,
+        /// Items written.
+        expected_items: u64,
+    },
     /// It cannot be written.
     #[error("cannot write {name}")]
     Write {
@@ -43,7 +79,8 @@ impl Classify for OutputError {
     fn kind(&self) -> Kind {
         match self {
             Self::Exists { .. } => Kind::Conflict,
-            Self::Create { .. } => Kind::Invalid,
+            Self::Create { .. } | Self::NotPlain { .. } => Kind::Invalid,
+            Self::Differs { .. } | Self::Unreadable { .. } => Kind::Corrupt,
             Self::Write { .. } => Kind::Unavailable,
         }
     }
@@ -52,9 +89,33 @@ impl Classify for OutputError {
         match self {
             Self::Exists { .. } => Some("give another name, or --force to replace it".to_owned()),
             Self::Create { .. } => Some("check the folder and its permissions".to_owned()),
+            Self::NotPlain { .. } => Some(
+                "give a file with --output whose name does not end in .gz or .zst: it is compressed inside".to_owned(),
+            ),
+            Self::Differs { .. } | Self::Unreadable { .. } => {
+                Some("the disk or its file system may be failing; write it elsewhere".to_owned())
+            }
             Self::Write { .. } => {
                 Some("check where the output goes, free space, then run the same command again".to_owned())
             }
+        }
+    }
+}
+
+/// How a file is compressed as a whole, by its name's ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub(super) fn of(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("gz") => Self::Gzip,
+            Some("zst") => Self::Zstd,
+            _ => Self::None,
         }
     }
 }
@@ -106,7 +167,58 @@ impl Write for Counted {
     }
 }
 
+/// A file that is not whole yet, under a temporary name beside its own. Dropped, it is gone.
+#[derive(Debug)]
+pub(super) struct PartialFile {
+    name: String,
+    path: PathBuf,
+    force: bool,
+    file: NamedTempFile,
+}
+
+impl PartialFile {
+    /// Where it is for now.
+    pub(super) fn temporary(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// An error of writing to it.
+    pub(super) fn failed(&self, source: io::Error) -> OutputError {
+        OutputError::Write { name: self.name.clone(), source }
+    }
+
+    /// Makes it durable, gives it its name, and says how many bytes it has.
+    pub(super) fn finish(self) -> Result<u64, OutputError> {
+        let Self { name, path, force, file } = self;
+        let failed = |source| OutputError::Write { name: name.clone(), source };
+        file.as_file().sync_all().map_err(failed)?;
+        let bytes = file.as_file().metadata().map_err(failed)?.len();
+        let named = if force { file.persist(&path) } else { file.persist_noclobber(&path) };
+        named.map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => OutputError::Exists { path },
+            _ => failed(error.error),
+        })?;
+        Ok(bytes)
+    }
+}
+
 impl Destination {
+    /// The file itself, for a format that must write at more places than the end, or that is compressed inside. Nothing
+    /// may have been written.
+    ///
+    /// # Errors
+    /// When it is no file, or one that is compressed as a whole.
+    pub(super) fn plain_file(self, format: &'static str) -> Result<PartialFile, OutputError> {
+        let not_plain = |reason| OutputError::NotPlain { format, name: self.name.clone(), reason };
+        let (Some((path, force)), Compressing::Plain(writer)) = (self.file, self.writer) else {
+            return Err(not_plain("it is not an uncompressed file"));
+        };
+        match writer.into_parts().0.raw {
+            Raw::File(file) => Ok(PartialFile { name: self.name, path, force, file }),
+            Raw::Stream(_) => Err(not_plain("it is not a file")),
+        }
+    }
+
     /// A file, compressed when its name ends in `.gz` or `.zst`. It is written under a temporary name beside it and gets
     /// its own when it is whole.
     ///
@@ -136,10 +248,10 @@ impl Destination {
         open_to_umask(&mut builder);
         let file = builder.tempfile_in(folder).map_err(create)?;
         let counted = BufWriter::with_capacity(BUFFER_BYTES, Counted { raw: Raw::File(file), bytes: 0 });
-        let writer = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("gz") => Compressing::Gzip(GzEncoder::new(counted, flate2::Compression::default())),
-            Some("zst") => Compressing::Zstd(zstd::Encoder::new(counted, ZSTD_LEVEL).map_err(create)?),
-            _ => Compressing::Plain(counted),
+        let writer = match Compression::of(path) {
+            Compression::Gzip => Compressing::Gzip(GzEncoder::new(counted, flate2::Compression::default())),
+            Compression::Zstd => Compressing::Zstd(zstd::Encoder::new(counted, ZSTD_LEVEL).map_err(create)?),
+            Compression::None => Compressing::Plain(counted),
         };
         Ok(Self { name: path.display().to_string(), file: Some((path.to_owned(), force)), writer })
     }
@@ -173,12 +285,7 @@ impl Destination {
         let mut counted = buffered.into_inner().map_err(|error| failed(error.into_error()))?;
         counted.flush().map_err(failed)?;
         if let (Raw::File(file), Some((path, force))) = (counted.raw, self.file) {
-            file.as_file().sync_all().map_err(failed)?;
-            let named = if force { file.persist(&path) } else { file.persist_noclobber(&path) };
-            named.map_err(|error| match error.error.kind() {
-                io::ErrorKind::AlreadyExists => OutputError::Exists { path },
-                _ => failed(error.error),
-            })?;
+            PartialFile { name, path, force, file }.finish()?;
         }
         Ok(counted.bytes)
     }

@@ -1,11 +1,19 @@
-//! Exports: items as text, to a file or to standard output.
+//! Exports: items in a file or on standard output.
 //!
-//! What enters are decoded items in key order; what leaves are bytes in one of three formats, spelled out in SEMANTICS.md,
+//! What enters are decoded items in key order; what leaves are bytes in one of five formats, spelled out in SEMANTICS.md,
 //! "Export formats". Knows nothing of runs or cuts.
 
 mod csv;
 mod destination;
 pub(crate) mod json;
+#[cfg(feature = "sql")]
+mod parquet;
+mod read_back;
+mod sink;
+#[cfg(feature = "sql")]
+mod sqlite;
+#[cfg(feature = "sql")]
+pub mod typed;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -16,17 +24,20 @@ use journal::model::Attributes;
 use journal::source::attribute::write_dynamodb_json;
 use journal::store::ReadStore;
 
+use self::sink::{FirstLook, Sink};
 use crate::digest::StateDigest;
 use crate::merge::{MergeOptions, MergeReport};
 use crate::plan::ReplayPlan;
-use crate::state::{Flow, Selection, StateError, stopped, visit_items};
+use crate::state::{Flow, Selection, StateError, Visited, stopped, visit_items};
 
 pub use self::csv::{COLUMNS_MAX, CsvColumns};
 pub use destination::{Destination, OutputError};
 pub use json::write_plain_json;
+pub use read_back::{prove, read_back};
 
 /// How items are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// `{"Item":{…}}` a line, as AWS's own export to S3 writes it, and as its import reads it.
     DynamodbJson,
@@ -34,6 +45,64 @@ pub enum Format {
     Json,
     /// Comma-separated values with a line of names first.
     Csv,
+    /// Parquet with typed columns.
+    #[cfg(feature = "sql")]
+    Parquet,
+    /// A database of `SQLite` with typed columns.
+    #[cfg(feature = "sql")]
+    Sqlite,
+}
+
+impl Format {
+    /// The format that a file's name asks for by its ending, that of a compression left aside; none where it says nothing.
+    #[must_use]
+    pub fn of_name(path: &std::path::Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+        match name.rsplit_once('.')?.1 {
+            "csv" => Some(Self::Csv),
+            #[cfg(feature = "sql")]
+            "parquet" => Some(Self::Parquet),
+            #[cfg(feature = "sql")]
+            "sqlite" | "sqlite3" | "db" => Some(Self::Sqlite),
+            _ => None,
+        }
+    }
+}
+
+/// What a file says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The table.
+    pub table: String,
+    /// Its timeline.
+    pub timeline: String,
+    /// The cut.
+    pub cut: String,
+}
+
+impl About {
+    /// The state of a plan.
+    #[must_use]
+    pub fn plan(plan: &ReplayPlan) -> Self {
+        Self {
+            table: plan.timeline.table.to_string(),
+            timeline: plan.timeline.label.to_string(),
+            cut: plan.cut.to_string(),
+        }
+    }
+
+    /// Names and values, with what was written.
+    #[cfg(feature = "sql")]
+    fn said(&self, visited: &Visited) -> [(&'static str, String); 5] {
+        [
+            ("table", self.table.clone()),
+            ("timeline", self.timeline.clone()),
+            ("cut", self.cut.clone()),
+            ("items", visited.digest.items().to_string()),
+            ("digest", visited.digest.to_string()),
+        ]
+    }
 }
 
 /// What an export did.
@@ -51,7 +120,8 @@ pub struct ExportReport {
     pub merge: MergeReport,
 }
 
-/// Writes the selected items of a plan's state. `progress` hears of the items written so far, now and then.
+/// Writes the selected items of a plan's state. `progress` hears, now and then, of the items written so far and of how many
+/// there will be, where that is known: formats with columns look at all items before they write the first.
 ///
 /// # Errors
 /// When an object cannot be read or is not what was written, the destination cannot be written, or `interrupt` asks to
@@ -63,46 +133,42 @@ pub async fn export(
     selection: Selection,
     options: MergeOptions,
     interrupt: &Interrupt,
-    progress: impl Fn(u64) + Send + 'static,
+    progress: impl Fn(u64, Option<u64>) + Send + 'static,
 ) -> Result<ExportReport> {
-    let columns = match format {
-        Format::Csv => {
-            let columns = CsvColumns::of_key(plan.key.as_ref());
-            let first = visit_items(
-                Arc::clone(&store),
-                plan,
-                selection.clone(),
-                options.clone(),
-                interrupt,
-                columns,
-                |columns: &mut CsvColumns, item| {
-                    columns.see(&item.attributes)?;
-                    Ok(Flow::Continue)
-                },
-            );
-            Some(first.await?.0)
-        }
-        _ => None,
-    };
-    let mut writer = Writer { format, columns, destination };
-    writer.begin().map_err(|error| writer.destination.failed(error))?;
-    let state = (writer, 0u64);
-    let visited = visit_items(store, plan, selection, options, interrupt, state, move |(writer, items), item| {
-        writer.item(&item.attributes).map_err(|error| writer.destination.failed(error))?;
+    let mut look = FirstLook::new(format, plan.key.as_ref());
+    let mut total = None;
+    if look.is_needed() {
+        let (store, selection, options) = (Arc::clone(&store), selection.clone(), options.clone());
+        let first = visit_items(store, plan, selection, options, interrupt, look, |look: &mut FirstLook, item| {
+            look.see(&item.attributes)?;
+            Ok(Flow::Continue)
+        });
+        let seen = first.await?;
+        total = Some(seen.1.digest.items());
+        look = seen.0;
+    }
+    let about = About::plan(plan);
+    let sink = Sink::begin(format, look, destination, plan.key.as_ref(), &about)?;
+    let visited = visit_items(store, plan, selection, options, interrupt, (sink, 0u64), move |(sink, items), item| {
+        sink.item(&item.attributes)?;
         *items += 1;
-        if items.is_multiple_of(1024) {
-            progress(*items);
+        if items.is_multiple_of(256) {
+            progress(*items, total);
         }
         Ok(Flow::Continue)
     });
-    let ((writer, items), visited) = visited.await?;
-    let bytes = finish(writer.destination, interrupt).await?;
+    let ((sink, items), visited) = visited.await?;
+    let said = visited.clone();
+    let bytes = finish(move || sink.finish(&about, &said), interrupt).await?;
     Ok(ExportReport { items, bytes, digest: visited.digest, cut_short: visited.cut_short, merge: visited.merge })
 }
 
-/// Finishes the destination on a thread that may block: a pipe that nobody reads must not keep one who asks to stop.
-async fn finish(destination: Destination, interrupt: &Interrupt) -> Result<u64> {
-    let finishing = tokio::task::spawn_blocking(move || destination.finish());
+/// Finishes the file on a thread that may block: a pipe that nobody reads must not keep one who asks to stop.
+async fn finish(
+    finish: impl FnOnce() -> Result<u64, OutputError> + Send + 'static,
+    interrupt: &Interrupt,
+) -> Result<u64> {
+    let finishing = tokio::task::spawn_blocking(finish);
     tokio::select! {
         biased;
         finished = finishing => Ok(finished.map_err(|_| StateError::Lost)??),
@@ -110,26 +176,7 @@ async fn finish(destination: Destination, interrupt: &Interrupt) -> Result<u64> 
     }
 }
 
-struct Writer {
-    format: Format,
-    columns: Option<CsvColumns>,
-    destination: Destination,
-}
-
-impl Writer {
-    fn begin(&mut self) -> io::Result<()> {
-        match &self.columns {
-            Some(columns) => columns.write_header(&mut self.destination),
-            None => Ok(()),
-        }
-    }
-
-    fn item(&mut self, item: &Attributes) -> io::Result<()> {
-        write_item(self.format, self.columns.as_ref(), item, &mut self.destination)
-    }
-}
-
-/// Writes one item with its line end.
+/// Writes one item with its line end; formats that are no text as plain JSON.
 ///
 /// # Errors
 /// When `to` cannot be written.
@@ -146,7 +193,7 @@ pub fn write_item(
             write_dynamodb_json(item, to)?;
             to.write_all(b"}")?;
         }
-        (Format::Json | Format::Csv, _) => write_plain_json(item, to)?,
+        _ => write_plain_json(item, to)?,
     }
     to.write_all(b"\n")
 }

@@ -176,7 +176,7 @@ async fn one_who_asks_to_stop_need_not_wait_for_a_pipe_that_nobody_reads() {
     destination.write_all(b"{}\n").unwrap();
     let interrupt = Interrupt::manual();
     interrupt.trigger();
-    let refused = finish(destination, &interrupt).await.unwrap_err();
+    let refused = finish(move || destination.finish(), &interrupt).await.unwrap_err();
     assert_eq!(refused.kind(), journal::error::Kind::Interrupted);
     drop(reader);
 }

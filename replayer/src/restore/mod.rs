@@ -6,10 +6,12 @@
 
 mod error;
 mod groups;
+mod pace;
 mod read_back;
 mod run_file;
 mod service;
 mod settings;
+mod survey;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -26,13 +28,16 @@ use journal::store::ReadStore;
 use crate::digest::StateDigest;
 use crate::merge::MergeOptions;
 use crate::plan::ReplayPlan;
+use crate::state::Selection;
 
 pub use error::RestoreError;
 pub use groups::GroupedDigest;
+pub use pace::Pace;
 pub use read_back::{Difference, Differences};
 pub use run_file::{RunFile, RunState, default_folder, new_run_id};
 pub use service::{DynamoDb, ScanPage, SdkItem, ServiceError, TableService, TargetTable};
 pub use settings::Unset;
+pub use survey::{Survey, survey};
 pub use target::{TargetPlan, plan_target};
 
 /// How fast a restore may go.
@@ -58,6 +63,8 @@ impl Default for RestoreOptions {
 /// Which step a restore is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// The items are counted.
+    Counting,
     /// The table is being made.
     Creating,
     /// Items are written.
@@ -79,6 +86,10 @@ pub struct RestoreReport {
     pub items: u64,
     /// Items that this run wrote: fewer when it was continued.
     pub written: u64,
+    /// Write units that this run used.
+    pub write_units: u64,
+    /// Write units that the table turned away and that were tried again.
+    pub refused_units: u64,
     /// The state digest of the journal and, for the restore is proven, of the table.
     pub digest: StateDigest,
     /// Always true: a restore that is not proven ends in an error.
@@ -89,8 +100,8 @@ pub struct RestoreReport {
     pub notes: Vec<String>,
 }
 
-/// Hears of each step and of the items done in it.
-pub type Progress<'a> = &'a (dyn Fn(Step, u64) + Send + Sync);
+/// Hears of each step, of the items done in it, and of how many there will be where that is known.
+pub type Progress<'a> = &'a (dyn Fn(Step, u64, Option<u64>) + Send + Sync);
 
 /// A restore: where from, where to, and how.
 #[derive(Clone)]
@@ -99,6 +110,8 @@ pub struct Restore<'a> {
     pub store: Arc<dyn ReadStore>,
     /// The state.
     pub plan: &'a ReplayPlan,
+    /// Which of its items.
+    pub selection: Selection,
     /// The service that gets the table.
     pub service: Arc<dyn TableService>,
     /// How fast.
@@ -122,20 +135,23 @@ impl Restore<'_> {
     /// When the target is there and not of this run, the service refuses, an object of the journal cannot be read, or the
     /// table that was written is not what the journal says.
     pub async fn run(&self, target: &TargetPlan, run: &mut RunFile) -> Result<RestoreReport> {
-        (self.progress)(Step::Creating, 0);
+        (self.progress)(Step::Creating, 0, None);
         let pause = self.options.pause;
         let table = target::prepare(&*self.service, target, run, pause, self.interrupt).await?;
-        let written = write::write(self, run).await?;
-        (self.progress)(Step::Reading, 0);
+        (self.progress)(Step::Counting, 0, None);
+        let (store, selection, merge) = (Arc::clone(&self.store), self.selection.clone(), self.options.merge.clone());
+        let survey = survey(store, self.plan, selection, merge, self.interrupt, run.confirmed()).await?;
+        let written = write::write(self, run, survey).await?;
         let expected = written.expected;
-        let found = read_back::read_back(self, run.target()).await?;
+        (self.progress)(Step::Reading, 0, Some(expected.total().items()));
+        let found = read_back::read_back(self, run.target(), Some(expected.total().items())).await?;
         if found.total() != expected.total() {
             let differences = read_back::differences(self, run.target(), &expected, &found).await?;
             return Err(
                 RestoreError::Differs { table: run.target().clone(), differences: Box::new(differences) }.into()
             );
         }
-        (self.progress)(Step::Setting, 0);
+        (self.progress)(Step::Setting, 0, None);
         let arn = table.arn.as_deref();
         let unset = settings::apply(&*self.service, run.target(), arn, &target.settings, pause).await;
         run.finish()?;
@@ -146,6 +162,8 @@ impl Restore<'_> {
             arn: table.arn,
             items: expected.total().items(),
             written: written.items,
+            write_units: written.units,
+            refused_units: written.refused,
             digest: expected.total(),
             proven: true,
             unset,

@@ -18,7 +18,7 @@ use super::write::back_off;
 use super::{Progress, Restore, Step};
 use crate::digest::{ItemHash, StateDigest, to_plain};
 use crate::key_schema::{KeySchema, KeySchemaError};
-use crate::state::{Flow, Selection, visit_items};
+use crate::state::{Flow, visit_items};
 
 /// Attempts of one page that the service does not answer.
 const ATTEMPTS_MAX: u32 = 12;
@@ -93,9 +93,9 @@ fn fingerprint(schema: &KeySchema, item: &SdkItem) -> Result<(Vec<u8>, ItemHash)
 }
 
 /// The digest of all items of a table, read strongly consistent in parallel.
-pub(super) async fn read_back(restore: &Restore<'_>, table: &TableName) -> Result<GroupedDigest> {
-    let parts =
-        scan(restore, table, restore.progress, GroupedDigest::default, |digest, key, hash| digest.add(&key, hash));
+pub(super) async fn read_back(restore: &Restore<'_>, table: &TableName, items: Option<u64>) -> Result<GroupedDigest> {
+    let progress = |step, done, _| (restore.progress)(step, done, items);
+    let parts = scan(restore, table, &progress, GroupedDigest::default, |digest, key, hash| digest.add(&key, hash));
     let mut whole = GroupedDigest::default();
     for part in parts.await? {
         whole.merge(&part);
@@ -144,7 +144,7 @@ async fn scan<S: Send + 'static>(
     let mut done = 0u64;
     while let Some(more) = counted.recv().await {
         done += more;
-        progress(Step::Reading, done);
+        progress(Step::Reading, done, None);
     }
     let mut parts = Vec::new();
     while let Some(part) = tasks.join_next().await {
@@ -210,7 +210,7 @@ pub(super) async fn differences(
     let visit = visit_items(
         Arc::clone(&restore.store),
         restore.plan,
-        Selection::default(),
+        restore.selection.clone(),
         restore.options.merge.clone(),
         restore.interrupt,
         Held::default(),
@@ -220,7 +220,8 @@ pub(super) async fn differences(
         },
     );
     let (journal, _) = visit.await?;
-    let parts = scan(restore, table, &|_, _| {}, Held::default, move |held, key, hash| held.add(&of_table, key, hash));
+    let parts =
+        scan(restore, table, &|_, _, _| {}, Held::default, move |held, key, hash| held.add(&of_table, key, hash));
     let mut scanned = Held::default();
     for part in parts.await? {
         scanned.full |= part.full;

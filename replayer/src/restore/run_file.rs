@@ -40,6 +40,8 @@ struct Contents {
     inclusive: bool,
     allow_partial: bool,
     partition_key: Option<String>,
+    #[serde(default)]
+    only: Option<String>,
     target: TableName,
     state: RunState,
 }
@@ -95,6 +97,7 @@ impl RunFile {
             inclusive: cut.inclusive,
             allow_partial: false,
             partition_key: None,
+            only: None,
             target,
             state: RunState::Creating,
         };
@@ -103,9 +106,10 @@ impl RunFile {
 
     /// Keeps what else is needed to plan the same restore again.
     #[must_use]
-    pub fn with_choices(mut self, allow_partial: bool, partition_key: Option<String>) -> Self {
+    pub fn with_choices(mut self, allow_partial: bool, partition_key: Option<String>, only: Option<String>) -> Self {
         self.contents.allow_partial = allow_partial;
         self.contents.partition_key = partition_key;
+        self.contents.only = only;
         self
     }
 
@@ -209,6 +213,12 @@ impl RunFile {
     #[must_use]
     pub fn partition_key(&self) -> Option<&str> {
         self.contents.partition_key.as_deref()
+    }
+
+    /// Which items the user chose.
+    #[must_use]
+    pub fn only(&self) -> Option<&str> {
+        self.contents.only.as_deref()
     }
 
     /// The table that is made.

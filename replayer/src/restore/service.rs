@@ -5,6 +5,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableInputBuilder;
 use aws_sdk_dynamodb::types::{
@@ -200,7 +201,10 @@ impl TableService for DynamoDb {
             let put = PutRequest::builder().set_item(Some(item)).build().map_err(|error| answer(&error))?;
             requests.push(WriteRequest::builder().put_request(put).build());
         }
-        let sent = self.0.batch_write_item().request_items(table.as_str(), requests).send().await;
+        // Whoever asks paces the writes, and must hear of every one that was turned away.
+        let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
+        let request = self.0.batch_write_item().request_items(table.as_str(), requests);
+        let sent = request.customize().config_override(once).send().await;
         let left = sent.map_err(|error| classify(&error))?.unprocessed_items.unwrap_or_default();
         Ok(left.into_values().flatten().filter_map(|request| request.put_request).map(|put| put.item).collect())
     }

@@ -211,6 +211,7 @@ struct Scene {
     store: Arc<MemoryStore>,
     plan: ReplayPlan,
     target: TargetPlan,
+    selection: Selection,
     folder: tempfile::TempDir,
     interrupt: Interrupt,
 }
@@ -226,7 +227,14 @@ impl Scene {
         };
         let plan = plan(&*store, &request).await.unwrap();
         let target = plan_target(&plan, &TableName::parse("notes-restored").unwrap(), None).unwrap();
-        Self { store, plan, target, folder: tempfile::tempdir().unwrap(), interrupt: Interrupt::manual() }
+        Self {
+            store,
+            plan,
+            target,
+            selection: Selection::default(),
+            folder: tempfile::tempdir().unwrap(),
+            interrupt: Interrupt::manual(),
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -245,7 +253,16 @@ impl Scene {
 
     fn restoring<'a>(&'a self, service: &Arc<FakeService>, options: &'a RestoreOptions) -> Restore<'a> {
         let (store, service): (Arc<dyn ReadStore>, Arc<dyn TableService>) = (self.store.clone(), service.clone());
-        Restore { store, plan: &self.plan, service, options, interrupt: &self.interrupt, progress: &|_, _| {} }
+        let selection = self.selection.clone();
+        Restore {
+            store,
+            plan: &self.plan,
+            selection,
+            service,
+            options,
+            interrupt: &self.interrupt,
+            progress: &|_, _, _| {},
+        }
     }
 }
 
@@ -390,8 +407,8 @@ async fn numbers_that_the_service_spells_otherwise_are_equal() {
     }
     let options = options(2);
     let restoring = scene.restoring(&service, &options);
-    let found = read_back::read_back(&restoring, run.target()).await.unwrap();
-    let written = write::write(&restoring, &mut run).await.unwrap();
+    let found = read_back::read_back(&restoring, run.target(), None).await.unwrap();
+    let written = write::write(&restoring, &mut run, Survey::default()).await.unwrap();
     assert_eq!(found.total(), written.expected.total());
 }
 
@@ -427,7 +444,7 @@ fn a_run_file_reads_back_and_a_torn_one_is_refused() {
     let target = TableName::parse("restored").unwrap();
     let mut run =
         RunFile::new(path.clone(), "r".to_owned(), "file:///j".to_owned(), source, Cut::at_sequence(sequence), target)
-            .with_choices(true, Some("pk".to_owned()));
+            .with_choices(true, Some("pk".to_owned()), Some("a*".to_owned()));
     run.created(TargetTable {
         arn: None,
         id: Some("1".to_owned()),
@@ -473,4 +490,57 @@ fn two_key_attributes_without_a_description_need_the_partition_key() {
     assert_eq!(roles, ["b", "a"]);
     plan.key = None;
     assert_eq!(plan_target(&plan, &name, None).unwrap_err().kind(), Kind::Invalid);
+}
+
+#[tokio::test]
+async fn only_the_chosen_items_are_restored_and_proven() {
+    let mut scene = Scene::new(100).await;
+    let filter = crate::filter::Filter::parse("content IN ('note 7', 'note 8') OR noteId = 'note-00050'").unwrap();
+    scene.selection.filter = Some(filter);
+    let service = FakeService::with(FakeState::default());
+    let report = scene.restore(&service, &mut scene.run()).await.unwrap();
+    assert_eq!((report.items, service.lock().items.len()), (3, 3));
+}
+
+#[cfg(feature = "sql")]
+#[tokio::test]
+async fn every_lossless_file_is_read_back_with_the_digest_of_the_journal() {
+    use crate::output::{Destination, Format, export, prove, read_back};
+
+    let scene = Scene::new(5000).await;
+    let schema = scene.plan.key.clone().unwrap();
+    for (name, format) in [
+        ("notes.json", Format::DynamodbJson),
+        ("notes.json.gz", Format::DynamodbJson),
+        ("notes.json.zst", Format::DynamodbJson),
+        ("notes.sqlite", Format::Sqlite),
+        ("notes.parquet", Format::Parquet),
+    ] {
+        let path = scene.folder.path().join(name);
+        let destination = Destination::file(&path, false).unwrap();
+        let target = (format, destination);
+        let store: Arc<dyn ReadStore> = scene.store.clone();
+        let (options, interrupt) = (MergeOptions::default(), Interrupt::never());
+        let report = export(store, &scene.plan, target, Selection::default(), options, &interrupt, |_, _| {});
+        let report = report.await.unwrap();
+        assert_eq!((report.items, report.bytes), (5000, path.metadata().unwrap().len()), "{name}");
+        assert!(prove(&path, format, &schema, report.digest).unwrap(), "{name}");
+        let other = crate::digest::StateDigest::default();
+        let error = prove(&path, format, &schema, other).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+        let half = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &half[..half.len() / 2]).unwrap();
+        let cut = read_back(&path, format, &schema);
+        assert!(cut.is_err_and(|error| error.kind() == Kind::Corrupt || error.kind() == Kind::Invalid), "{name}");
+    }
+    for name in ["notes.sqlite.gz", "notes.parquet.zst"] {
+        let path = scene.folder.path().join(name);
+        let format = Format::of_name(&path).unwrap();
+        let target = (format, Destination::file(&path, false).unwrap());
+        let store: Arc<dyn ReadStore> = scene.store.clone();
+        let (options, interrupt) = (MergeOptions::default(), Interrupt::never());
+        let refused = export(store, &scene.plan, target, Selection::default(), options, &interrupt, |_, _| {}).await;
+        assert_eq!(refused.unwrap_err().kind(), Kind::Invalid);
+        assert!(!path.exists());
+    }
 }

@@ -1,9 +1,10 @@
-//! Writing items in the order of their keys: batches, retries, a rate, and how far all of them are in.
+//! Writing items in the order of their keys: batches, retries, the pace, and how far all of them are in.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue as SdkValue;
 use journal::error::{Error, Kind, Result};
 use journal::model::{AttributeValue, Attributes, TableName};
 use journal::source::sdk::item_to_sdk;
@@ -14,11 +15,12 @@ use tokio::time::Instant;
 
 use super::error::RestoreError;
 use super::groups::GroupedDigest;
+use super::pace::Pace;
 use super::read_back::plain_key;
 use super::run_file::RunFile;
 use super::service::{SdkItem, ServiceError, TableService};
-use super::{Restore, Step};
-use crate::state::{Flow, Selection, visit_items};
+use super::{Restore, Step, Survey};
+use crate::state::{Flow, visit_items};
 
 /// `BatchWriteItem` takes 25 puts and 16 MB (Amazon DynamoDB API reference); half of the bytes leave room for the
 /// request's own JSON.
@@ -39,11 +41,16 @@ pub(super) async fn back_off(first: Duration, attempt: u32) {
 }
 
 /// What was written.
+#[derive(Default)]
 pub(super) struct Written {
     /// The state as the journal has it.
     pub(super) expected: GroupedDigest,
     /// Items written by this run.
     pub(super) items: u64,
+    /// Write units that were taken.
+    pub(super) units: u64,
+    /// Write units that were turned away.
+    pub(super) refused: u64,
 }
 
 /// An item on its way.
@@ -54,9 +61,9 @@ struct Outgoing {
 }
 
 /// Reads the whole state, writes what is not confirmed yet, and gives the state's digest.
-pub(super) async fn write(restore: &Restore<'_>, run: &mut RunFile) -> Result<Written> {
+pub(super) async fn write(restore: &Restore<'_>, run: &mut RunFile, survey: Survey) -> Result<Written> {
     let Some(schema) = restore.plan.key.clone() else {
-        return Ok(Written { expected: GroupedDigest::default(), items: 0 });
+        return Ok(Written::default());
     };
     let confirmed = run.confirmed();
     let target = run.target().clone();
@@ -64,7 +71,7 @@ pub(super) async fn write(restore: &Restore<'_>, run: &mut RunFile) -> Result<Wr
     let visit = visit_items(
         Arc::clone(&restore.store),
         restore.plan,
-        Selection::default(),
+        restore.selection.clone(),
         restore.options.merge.clone(),
         restore.interrupt,
         GroupedDigest::default(),
@@ -79,20 +86,21 @@ pub(super) async fn write(restore: &Restore<'_>, run: &mut RunFile) -> Result<Wr
             Ok(if sender.blocking_send(outgoing).is_ok() { Flow::Continue } else { Flow::Enough })
         },
     );
-    let writer = Writer { restore, run, sent: 0, confirmed: BTreeMap::new(), next: 0, items: 0 };
+    let writer = Writer { restore, run, survey, sent: 0, confirmed: BTreeMap::new(), next: 0, items: 0 };
     let (visited, written) = tokio::join!(visit, writer.drain(receiver));
     // A failed writer ends the visit, a failed visit the writer: the writer's error is the cause when it has one.
-    let items = written?;
+    let (items, (units, refused)) = written?;
     let (expected, _) = visited.map_err(|error| match error.kind() {
         Kind::Interrupted => RestoreError::Interrupted { doing: "writing to", table: target }.into(),
         _ => error,
     })?;
-    Ok(Written { expected, items })
+    Ok(Written { expected, items, units, refused })
 }
 
 struct Writer<'a> {
     restore: &'a Restore<'a>,
     run: &'a mut RunFile,
+    survey: Survey,
     /// Batches begun.
     sent: u64,
     /// Batches done after one that is not: number, last key, items.
@@ -110,9 +118,9 @@ struct Done {
 }
 
 impl Writer<'_> {
-    /// Writes all that comes, and gives the number of items.
-    async fn drain(mut self, mut receiver: mpsc::Receiver<Outgoing>) -> Result<u64> {
-        let rate = Arc::new(Rate::new(self.restore.options.write_rate));
+    /// Writes all that comes; gives the number of items, and the units taken and turned away.
+    async fn drain(mut self, mut receiver: mpsc::Receiver<Outgoing>) -> Result<(u64, (u64, u64))> {
+        let pace = Arc::new(SharedPace::new(self.restore.options.write_rate));
         let mut tasks: JoinSet<Result<Done, RestoreError>> = JoinSet::new();
         let mut waiting: Vec<Outgoing> = Vec::with_capacity(BATCH_ITEMS_MAX);
         let mut bytes = 0usize;
@@ -142,7 +150,7 @@ impl Writer<'_> {
                 waiting.len() == BATCH_ITEMS_MAX || bytes.saturating_add(item.bytes) > BATCH_BYTES_MAX
             });
             if full && !waiting.is_empty() {
-                self.send(std::mem::take(&mut waiting), &rate, &mut tasks);
+                self.send(std::mem::take(&mut waiting), &pace, &mut tasks);
                 bytes = 0;
             }
             match item {
@@ -166,20 +174,18 @@ impl Writer<'_> {
         if let Some(key) = last_key {
             self.run.confirm(&key)?;
         }
-        result.map(|()| self.items)
+        result.map(|()| (self.items, pace.counts()))
     }
 
-    fn send(&mut self, batch: Vec<Outgoing>, rate: &Arc<Rate>, tasks: &mut JoinSet<Result<Done, RestoreError>>) {
+    fn send(&mut self, batch: Vec<Outgoing>, pace: &Arc<SharedPace>, tasks: &mut JoinSet<Result<Done, RestoreError>>) {
         let number = self.sent;
         self.sent += 1;
-        let (service, table, rate) = (Arc::clone(&self.restore.service), self.run.target().clone(), Arc::clone(rate));
+        let (service, table, pace) = (Arc::clone(&self.restore.service), self.run.target().clone(), Arc::clone(pace));
         let pause = self.restore.options.pause;
         tasks.spawn(async move {
             let last_key = batch.last().map(|item| item.key.clone()).unwrap_or_default();
             let items = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-            let units = batch.iter().map(|item| capacity_units(item.bytes)).sum();
-            rate.take(units).await;
-            put_all(&*service, &table, pause, batch.into_iter().map(|item| item.item).collect()).await?;
+            put_all(&*service, &table, pause, &pace, batch.into_iter().map(|item| item.item).collect()).await?;
             Ok(Done { number, last_key, items })
         });
     }
@@ -187,7 +193,7 @@ impl Writer<'_> {
     /// Counts a batch; gives the key up to which all items are in the table when that has moved.
     fn note(&mut self, done: Done) -> Option<Vec<u8>> {
         self.items += done.items;
-        (self.restore.progress)(Step::Writing, self.items);
+        (self.restore.progress)(Step::Writing, self.survey.confirmed + self.items, Some(self.survey.items));
         self.confirmed.insert(done.number, done.last_key);
         let mut moved = None;
         while let Some(key) = self.confirmed.remove(&self.next) {
@@ -198,23 +204,34 @@ impl Writer<'_> {
     }
 }
 
-/// Puts a batch until all of it is in.
+/// Puts a batch until all of it is in, at the pace that the table takes.
 async fn put_all(
     service: &dyn TableService,
     table: &TableName,
     pause: Duration,
+    pace: &SharedPace,
     mut items: Vec<SdkItem>,
 ) -> Result<(), RestoreError> {
     let mut attempt = 0;
     loop {
         let before = items.len();
+        let units = units_of(&items);
+        pace.wait(units).await;
         let reason = match service.put(table, items.clone()).await {
-            Ok(left) if left.is_empty() => return Ok(()),
             Ok(left) => {
+                let refused = units_of(&left);
+                pace.answered(units.saturating_sub(refused), refused);
+                if left.is_empty() {
+                    return Ok(());
+                }
                 items = left;
                 "the service left them unprocessed".to_owned()
             }
-            Err(error @ (ServiceError::Throttled { .. } | ServiceError::Unavailable { .. })) => error.to_string(),
+            Err(error @ ServiceError::Throttled { .. }) => {
+                pace.answered(0, units);
+                error.to_string()
+            }
+            Err(error @ ServiceError::Unavailable { .. }) => error.to_string(),
             Err(source) => return Err(RestoreError::Service { action: "writing to", table: table.clone(), source }),
         };
         attempt = if items.len() < before { 1 } else { attempt + 1 };
@@ -230,41 +247,67 @@ async fn put_all(
     }
 }
 
-/// A bound on write capacity units a second.
-struct Rate {
-    units_per_second: Option<f64>,
-    free_at: Mutex<Instant>,
+/// The pace that all batches under way share, and the clock it lacks.
+pub(super) struct SharedPace {
+    started: Instant,
+    pace: Mutex<Pace>,
 }
 
-impl Rate {
-    fn new(units_per_second: Option<u32>) -> Self {
-        Self { units_per_second: units_per_second.map(f64::from), free_at: Mutex::new(Instant::now()) }
+impl SharedPace {
+    pub(super) fn new(cap: Option<u32>) -> Self {
+        Self { started: Instant::now(), pace: Mutex::new(Pace::new(cap)) }
     }
 
-    /// Waits until `units` may be used.
-    async fn take(&self, units: u32) {
-        if let Some(begin) = self.begin(Instant::now(), units) {
-            tokio::time::sleep_until(begin).await;
-        }
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When `units` may be used that are asked for `now`; none without a bound.
-    fn begin(&self, now: Instant, units: u32) -> Option<Instant> {
-        let rate = self.units_per_second?;
-        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = (*free_at).max(now);
-        *free_at = begin + Duration::from_secs_f64(f64::from(units) / rate.max(1.0));
-        Some(begin)
+    /// Waits until `units` may be written.
+    pub(super) async fn wait(&self, units: u32) {
+        let begin = self.lock().begin(self.started.elapsed(), units);
+        tokio::time::sleep_until(self.started + begin).await;
+    }
+
+    /// Says what became of them.
+    pub(super) fn answered(&self, taken: u32, refused: u32) {
+        self.lock().answered(self.started.elapsed(), taken, refused);
+    }
+
+    /// Units taken and turned away so far.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        self.lock().counts()
     }
 }
 
 /// Write capacity units of a put: one for each KB begun.
-fn capacity_units(bytes: usize) -> u32 {
+pub(super) fn capacity_units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX)
 }
 
+fn units_of(items: &[SdkItem]) -> u32 {
+    items.iter().map(|item| capacity_units(sdk_item_bytes(item))).fold(0, u32::saturating_add)
+}
+
+fn sdk_item_bytes(item: &SdkItem) -> usize {
+    item.iter().map(|(name, value)| name.len() + sdk_value_bytes(value)).sum()
+}
+
+fn sdk_value_bytes(value: &SdkValue) -> usize {
+    match value {
+        SdkValue::S(text) => text.len(),
+        SdkValue::N(number) => number.len() / 2 + 2,
+        SdkValue::B(bytes) => bytes.as_ref().len(),
+        SdkValue::Ss(set) => set.iter().map(String::len).sum(),
+        SdkValue::Ns(set) => set.iter().map(|number| number.len() / 2 + 2).sum(),
+        SdkValue::Bs(set) => set.iter().map(|bytes| bytes.as_ref().len()).sum(),
+        SdkValue::M(map) => 3 + sdk_item_bytes(map) + map.len(),
+        SdkValue::L(list) => 3 + list.iter().map(|value| 1 + sdk_value_bytes(value)).sum::<usize>(),
+        _ => 1,
+    }
+}
+
 /// About how many bytes DynamoDB counts for an item ("DynamoDB item sizes and formats", Developer Guide).
-fn item_bytes(item: &Attributes) -> usize {
+pub(super) fn item_bytes(item: &Attributes) -> usize {
     item.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
 }
 
@@ -287,18 +330,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_write_rate_is_kept_and_idle_time_is_not_saved_up() {
-        let rate = Rate::new(Some(100));
-        let start = Instant::now() + Duration::from_secs(1);
-        let after =
-            |asked: u64, units| (rate.begin(start + Duration::from_millis(asked), units).unwrap() - start).as_millis();
-        assert_eq!((after(0, 25), after(0, 25), after(0, 50)), (0, 250, 500));
-        assert_eq!((after(5000, 100), after(5000, 1)), (5000, 6000));
-        assert_eq!(Rate::new(None).begin(start, 1), None);
+    fn each_kilobyte_begun_is_a_unit() {
+        assert_eq!([0, 1, 1024, 1025, 400 << 10].map(capacity_units), [1, 1, 1, 2, 400]);
     }
 
     #[test]
-    fn each_kilobyte_begun_is_a_unit() {
-        assert_eq!([0, 1, 1024, 1025, 400 << 10].map(capacity_units), [1, 1, 1, 2, 400]);
+    fn both_forms_of_an_item_have_one_size() {
+        let nested =
+            AttributeValue::M(Attributes::from([("x".to_owned(), AttributeValue::L(vec![AttributeValue::Null]))]));
+        let item =
+            Attributes::from([("noteId".to_owned(), AttributeValue::S("a".to_owned())), ("m".to_owned(), nested)]);
+        assert_eq!(sdk_item_bytes(&item_to_sdk(&item)), item_bytes(&item));
     }
 }

@@ -59,6 +59,50 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
     assert_eq!(read("export").lines().count(), 237);
 }
 
+/// A file for each format on a disk that is too small for it.
+const FULL_OUTPUT: &str = r#"
+mount -t tmpfs -o size=8k tmpfs "$DISK"
+for file in notes.json notes.json.gz notes.csv notes.sqlite notes.parquet; do
+    code=0; "$REPLAY" restore --table ripgrep --at latest --output "$DISK/$file" 2>>"$OUT/errors" || code=$?
+    echo "$file $code $(find "$DISK" -type f | wc -l)" >>"$OUT/codes"
+done
+"#;
+
+#[test]
+fn a_disk_that_fills_while_a_file_is_written_leaves_no_half_file() {
+    let test = "disks::a_disk_that_fills_while_a_file_is_written_leaves_no_half_file";
+    let (disk, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (_folder, url) = filled_journal();
+    let run = |script: &str| {
+        Command::new("unshare")
+            .args(["-rm", "sh", "-euc", script])
+            .env("DISK", disk.path())
+            .env("OUT", out.path())
+            .env("JOURNAL_URL", &url)
+            .env("REPLAY", binary("replay"))
+            .output()
+    };
+    match run("mount -t tmpfs -o size=8k tmpfs \"$DISK\"") {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            return skip(test, &format!("no disk can be mounted: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        Err(error) => return skip(test, &format!("unshare cannot be run: {error}")),
+    }
+    let output = run(FULL_OUTPUT).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |name: &str| std::fs::read_to_string(out.path().join(name)).unwrap();
+    let (codes, errors) = (read("codes"), read("errors"));
+    for line in codes.lines() {
+        let mut words = line.split(' ');
+        let (file, code, left) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+        let full = code == Kind::Unavailable.exit_code().to_string() && left == "0";
+        assert!(full, "{file}: exit code {code}, {left} files left: {errors}");
+    }
+    assert_eq!(codes.lines().count(), 5);
+    assert_eq!(errors.matches("free space").count(), 5, "{errors}");
+}
+
 /// Whether this process may do what permissions forbid.
 fn is_root() -> bool {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,8 @@
 //! `replay restore`: makes a table again as it was.
 
+mod file;
+mod only;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,15 +17,17 @@ use journal::model::{Second, TableName};
 use journal::store;
 use thiserror::Error;
 
-use super::cut::{CutArgs, MergeArgs, say_plan};
+use super::cut::{CutArgs, MergeArgs, say_plan, schema};
+use super::export::{FormatArg, chosen};
 use crate::cut::CutRequest;
+use crate::output::Destination;
 use crate::plan::{ReplayPlan, ReplayRequest, plan};
 use crate::restore::{
-    DynamoDb, Restore, RestoreOptions, RestoreReport, RunFile, Step, TargetPlan, default_folder, new_run_id,
-    plan_target,
+    DynamoDb, Restore, RestoreOptions, RestoreReport, RunFile, Step, Survey, TargetPlan, default_folder, new_run_id,
+    plan_target, survey,
 };
 
-/// Make a new table with a table's state at a cut, and prove that it is the same
+/// Make a new table, or a file, with a table's state at a cut, and prove that it is the same
 ///
 /// The new table gets the key, indexes, billing, stream, TTL, tags and protection that the journal knows of. It is read
 /// back at the end, and its state digest must be that of the journal.
@@ -31,6 +36,8 @@ use crate::restore::{
   replay restore --table notes-table-dev --before 2020-03-29T10:00:00Z --as notes-table-dev-restored
   replay restore --table notes-table-dev --at '10 minutes ago' --as notes-restored --write-rate 500
   replay restore --table notes-table-dev --at latest --as notes-table-dev --plan
+  replay restore --table notes-table-dev --at latest --as notes-of-ada --only \"author = 'ada'\"
+  replay restore --table notes-table-dev --at latest --output notes.sqlite
   replay restore --resume 20200329t100000z-3f2a
 
 AWS settings come the standard way (AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB). A restore that was stopped or
@@ -41,14 +48,27 @@ pub struct Args {
     #[arg(long, value_name = "NAME", required_unless_present = "resume")]
     pub table: Option<TableName>,
     /// The new table's name
-    #[arg(long = "as", visible_alias = "to", value_name = "NAME", required_unless_present = "resume")]
+    #[arg(long = "as", visible_alias = "to", value_name = "NAME", required_unless_present_any = ["resume", "output"])]
     pub target: Option<TableName>,
+    /// A file instead of a table; its ending chooses the format, as in `replay export`
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["target", "resume", "run_file", "partition_key", "write_rate"])]
+    pub output: Option<PathBuf>,
+    /// The file's format
+    #[arg(long, value_name = "FORMAT", requires = "output")]
+    pub format: Option<FormatArg>,
+    /// Replace the file if it exists
+    #[arg(long, requires = "output")]
+    pub force: bool,
+    /// Only these items: a key (NAME=VALUE or DynamoDB JSON), a prefix of the partition key (TEXT*), or a condition
+    #[arg(long, value_name = "KEY|PREFIX*|CONDITION")]
+    pub only: Option<String>,
     /// When.
     #[command(flatten)]
     pub cut: CutArgs,
     /// Continue a restore that was stopped
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "table", "target", "at", "before", "at_sequence", "before_sequence", "timeline", "allow_partial", "partition_key",
+        "only",
     ])]
     pub resume: Option<String>,
     /// Where the run is kept until it is proven, instead of the user's folder for the state of programs
@@ -78,7 +98,7 @@ pub struct Args {
 #[derive(Debug, Error)]
 enum ArgumentError {
     /// A needed one is missing; the parser lets no such call through.
-    #[error("--table and --as are needed")]
+    #[error("--table and --as or --output are needed")]
     Missing,
     /// The run file is there.
     #[error("a restore is kept in {} already", .path.display())]
@@ -112,13 +132,23 @@ impl Classify for ArgumentError {
 /// When the arguments are wrong, the cut is not covered, the target exists, the service refuses, an object cannot be read,
 /// or the table that was written is not what the journal says.
 pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<ExitCode> {
+    if let Some(path) = &args.output {
+        return to_file(path, &args, global, interrupt).await;
+    }
     let (mut run, store, plan) = match &args.resume {
         Some(name) => resumed(name, &args, global).await?,
         None => begun(&args, global).await?,
     };
     let target = plan_target(&plan, run.target(), run.partition_key())?;
+    let selection = only::selection(run.only(), schema(&plan)?)?;
     say_target(&plan, &target, global);
     if args.plan {
+        let (selection, merge) = (selection.clone(), args.merge.options());
+        let survey = survey(store, &plan, selection, merge, interrupt, run.confirmed()).await?;
+        say_survey(&survey, args.write_rate, global);
+        if args.json {
+            output::json(&survey)?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let service = Arc::new(DynamoDb(aws::tables().await?));
@@ -129,8 +159,8 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
         ..RestoreOptions::default()
     };
     let shown = Shown::new(global.quiet);
-    let progress = |step, items| shown.show(step, items);
-    let restore = Restore { store, plan: &plan, service, options: &options, interrupt, progress: &progress };
+    let progress = |step, items, total| shown.show(step, items, total);
+    let restore = Restore { store, plan: &plan, selection, service, options: &options, interrupt, progress: &progress };
     let restored = restore.run(&target, &mut run).await;
     drop(shown);
     match restored {
@@ -153,6 +183,23 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
     }
 }
 
+async fn to_file(path: &std::path::Path, args: &Args, global: &Global, interrupt: &Interrupt) -> Result<ExitCode> {
+    let Some(table) = &args.table else { return Err(ArgumentError::Missing.into()) };
+    let format = chosen(args.format, Some(path));
+    let (store, plan) = args.cut.plan(table, global).await?;
+    let selection = only::selection(args.only.as_deref(), schema(&plan)?)?;
+    let destination = Destination::file(path, args.force)?;
+    if args.plan {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let how = (args.merge.options(), interrupt, global);
+    let report = file::restore(store, &plan, (format, path, destination), selection, how).await?;
+    if args.json {
+        output::json(&report)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 type Begun = (RunFile, Arc<dyn store::ReadStore>, ReplayPlan);
 
 async fn begun(args: &Args, global: &Global) -> Result<Begun> {
@@ -166,8 +213,11 @@ async fn begun(args: &Args, global: &Global) -> Result<Begun> {
     }
     let source = (table.clone(), plan.timeline.label.clone());
     let location = global.location()?.to_owned();
-    let run = RunFile::new(path, name, location, source, plan.cut, target.clone())
-        .with_choices(args.cut.allow_partial, args.partition_key.clone());
+    let run = RunFile::new(path, name, location, source, plan.cut, target.clone()).with_choices(
+        args.cut.allow_partial,
+        args.partition_key.clone(),
+        args.only.clone(),
+    );
     Ok((run, store, plan))
 }
 
@@ -190,6 +240,26 @@ async fn resumed(name: &str, args: &Args, global: &Global) -> Result<Begun> {
     let plan = plan(&*store, &request).await?;
     say_plan(&plan, global);
     Ok((run, store, plan))
+}
+
+fn say_survey(survey: &Survey, write_rate: Option<u32>, global: &Global) {
+    if global.quiet {
+        return;
+    }
+    let time = match write_rate {
+        Some(rate) => format!("{} s at {rate} units a second", survey.write_units.div_ceil(u64::from(rate))),
+        None => "as long as the table takes at the rate that is found while writing".to_owned(),
+    };
+    output::note(&format!(
+        "items   {} ({} written by this run before)\nbytes   {}\nunits   {} (indexes take more), {time}, {}.{:02} USD on demand \
+         in us-east-1",
+        survey.items,
+        survey.confirmed,
+        survey.bytes,
+        survey.write_units,
+        survey.cents() / 100,
+        survey.cents() % 100
+    ));
 }
 
 fn say_target(plan: &ReplayPlan, target: &TargetPlan, global: &Global) {
@@ -226,9 +296,9 @@ fn say(report: &RestoreReport, global: &Global) {
     }
     if !global.quiet {
         output::note(&format!(
-            "table   {}\nitems   {} ({} written by this run)\ndigest  {}\nproven: the table was read back, and its digest is \
+            "table   {}\nitems   {} ({} written by this run)\nunits   {} written, {} turned away and tried again\ndigest  {}\nproven: the table was read back, and its digest is \
              that of the journal",
-            report.table, report.items, report.written, report.digest
+            report.table, report.items, report.written, report.write_units, report.refused_units, report.digest
         ));
     }
 }
@@ -244,10 +314,11 @@ impl Shown {
         Self { quiet, bar: Mutex::new(None) }
     }
 
-    fn show(&self, step: Step, items: u64) {
+    fn show(&self, step: Step, items: u64, total: Option<u64>) {
         let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
         if bar.as_ref().is_none_or(|(shown, _)| *shown != step) {
             let what = match step {
+                Step::Counting => "counting items",
                 Step::Creating => "making the table",
                 Step::Writing => "writing",
                 Step::Reading => "reading back",
@@ -258,7 +329,7 @@ impl Shown {
             *bar = Some((step, Progress::new(what, Unit::Count("items"), None, self.quiet)));
         }
         if let Some((_, progress)) = bar.as_ref() {
-            progress.set(items);
+            progress.set_of(items, total);
         }
     }
 }
