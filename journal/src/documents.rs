@@ -207,6 +207,36 @@ pub struct GapDocument {
     pub reason: String,
 }
 
+/// Who did something, as an audit trail says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventCause {
+    /// The user, role or service.
+    pub principal: Option<String>,
+    /// The program, such as `cloudformation.amazonaws.com`.
+    pub agent: Option<String>,
+    /// The address it came from.
+    pub address: Option<String>,
+    /// The trail's own id of the call.
+    pub event_id: Option<String>,
+}
+
+/// `events/NAME.json`: something that happened to the table or its stream itself. No replay needs one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventDocument {
+    /// When it happened, or was seen.
+    pub at: Second,
+    /// Whether `at` is only when it was seen.
+    pub seen: bool,
+    /// What happened, as FORMAT.md lists it.
+    pub kind: String,
+    /// One line for people.
+    pub text: String,
+    /// Who did it, where that is known.
+    pub by: Option<EventCause>,
+    /// More, by kind.
+    pub details: serde_json::Value,
+}
+
 /// One object of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotPart {

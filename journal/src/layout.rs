@@ -58,6 +58,18 @@ pub fn gaps_folder(timeline: &Timeline) -> String {
     format!("{}gaps/", timeline_folder(timeline))
 }
 
+/// The folder of the events.
+#[must_use]
+pub fn events_folder(timeline: &Timeline) -> String {
+    format!("{}events/", timeline_folder(timeline))
+}
+
+/// Something that happened to the table or its stream.
+#[must_use]
+pub fn event_document(timeline: &Timeline, name: &str) -> String {
+    format!("{}{}.json", events_folder(timeline), safe_part(name))
+}
+
 /// The folder of the segments of all levels.
 #[must_use]
 pub fn segments_folder(timeline: &Timeline) -> String {

@@ -8,6 +8,8 @@ pub mod append;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod compact;
+#[cfg(feature = "control")]
+pub mod control;
 pub mod coverage;
 pub mod cut;
 pub mod documents;
@@ -15,13 +17,18 @@ pub mod documents;
 pub mod embedded;
 pub mod error;
 pub mod format;
+#[cfg(feature = "control")]
+pub mod guard;
 pub mod interrupt;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod layout;
+pub mod lifecycle;
 pub mod listing;
 pub mod merge;
 pub mod model;
+#[cfg(feature = "control")]
+pub mod protect;
 pub mod source;
 pub mod status;
 pub mod store;

@@ -124,6 +124,8 @@ pub struct TimelineObjects {
     pub segments: Vec<ListedSegment>,
     /// Compactions whose inputs may still be there, by key.
     pub compactions: Vec<ListedCompaction>,
+    /// Keys of the events, by name; they are read by who shows them.
+    pub events: Vec<String>,
     /// Objects in the quarantine.
     pub quarantined: u64,
     /// Objects of snapshots that were never completed: a baseline that was stopped, or a fold under way.
@@ -150,6 +152,7 @@ impl TimelineObjects {
             snapshots: Vec::new(),
             segments: Vec::new(),
             compactions: Vec::new(),
+            events: Vec::new(),
             quarantined: 0,
             unfinished: Vec::new(),
             progress: Vec::new(),
@@ -307,6 +310,7 @@ pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
             ["checkpoints", name] if name.strip_suffix(".json").is_some() => sorted.checkpoints.push(key),
             ["compactions", name] if name.strip_suffix(".json").is_some() => sorted.compactions.push((key, modified)),
             ["compactions", _, number] if number.strip_suffix(".json").is_some() => sorted.objects.progress.push(key),
+            ["events", name] if name.strip_suffix(".json").is_some() => sorted.objects.events.push(key),
             ["quarantine", _] => sorted.objects.quarantined += 1,
             ["snapshots", name, "snapshot.json"] => sorted.snapshots.push(((*name).to_owned(), key)),
             ["snapshots", name, part] if *part == "plan.json" || part.strip_suffix(".run").is_some() => {
@@ -329,7 +333,7 @@ pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
     sorted
 }
 
-async fn read_each<T: DeserializeOwned + Send>(store: &dyn ReadStore, keys: &[String]) -> Result<Vec<T>> {
+pub(crate) async fn read_each<T: DeserializeOwned + Send>(store: &dyn ReadStore, keys: &[String]) -> Result<Vec<T>> {
     // A document that was there a moment ago and is gone now was replaced or deleted by hand: that is a defect to name.
     let read = |key: String| -> std::pin::Pin<Box<dyn Future<Output = Result<T, DocumentError>> + Send + '_>> {
         Box::pin(async move {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::coverage::{Beginning, CoveredTimeline, Ending, Interval};
+use crate::documents::EventDocument;
 use crate::error::Result;
 use crate::layout;
 use crate::listing::{self, TimelineObjects};
@@ -71,6 +72,8 @@ pub struct TimelineStatus {
     pub coverage: Vec<IntervalStatus>,
     /// Gaps, stated or between intervals.
     pub gaps: Vec<GapStatus>,
+    /// What happened to the table or its stream itself, in order of time.
+    pub events: Vec<EventDocument>,
 }
 
 /// A covered interval.
@@ -121,13 +124,24 @@ pub async fn status(store: Arc<dyn ReadStore>, table: Option<&TableName>, now: S
             Err(error) => return Err(error),
         };
         timelines.sort_by_key(CoveredTimeline::beginning);
-        let timelines = timelines.iter().map(|timeline| timeline_status(timeline, now)).collect();
+        let mut reports = Vec::with_capacity(timelines.len());
+        for timeline in &timelines {
+            reports.push(timeline_status(timeline, now, events(&*store, &timeline.objects).await?));
+        }
+        let timelines = reports;
         report.tables.push(TableStatus { table: name, timelines });
     }
     Ok(report)
 }
 
-fn timeline_status(covered: &CoveredTimeline, now: Second) -> TimelineStatus {
+/// The events of a timeline, in order of time.
+async fn events(store: &dyn ReadStore, objects: &TimelineObjects) -> Result<Vec<EventDocument>> {
+    let mut events = listing::read_each::<EventDocument>(store, &objects.events).await?;
+    events.sort_by_key(|event| event.at);
+    Ok(events)
+}
+
+fn timeline_status(covered: &CoveredTimeline, now: Second, events: Vec<EventDocument>) -> TimelineStatus {
     let objects = &covered.objects;
     let newest = objects.snapshots.iter().max_by_key(|snapshot| snapshot.document.finished);
     let followed = objects.end.is_none() && !objects.checkpoints.is_empty();
@@ -162,6 +176,7 @@ fn timeline_status(covered: &CoveredTimeline, now: Second) -> TimelineStatus {
             .iter()
             .map(|gap| GapStatus { from: gap.from, to: gap.to, reason: gap.reason.clone() })
             .collect(),
+        events,
     }
 }
 

@@ -13,12 +13,15 @@ pub mod demo;
 pub mod dev;
 pub mod follow;
 pub mod global;
+pub mod guard;
 pub mod ingest;
 pub mod init;
 pub mod output;
 pub mod progress;
+pub mod protect;
 pub mod report;
 pub mod status;
+pub mod unprotect;
 
 use clap::{Parser, Subcommand};
 
@@ -74,6 +77,19 @@ pub enum Command {
     ///
     /// Then items that never change are in the journal too, and a replay needs no records from before it.
     Baseline(baseline::Args),
+    /// Protect live tables: stream, event source mapping, baseline
+    ///
+    /// Switches the stream on with both images, makes the mapping from it to the journal's function, waits until it is
+    /// enabled, reads the table into a baseline and says from when to when history can be had. What is done already is left
+    /// as it is, so the same command goes on where it was stopped.
+    Protect(protect::Args),
+    /// Stop feeding the journal from a table; the journal stays
+    Unprotect(unprotect::Args),
+    /// Look whether every table is protected as it ought to be, and mend what is not
+    ///
+    /// Notes what happened to tables, binds new streams, reads streams beside the function and appends what it missed,
+    /// drains the streams of deleted tables. Ends with 5 when something is left that somebody must mend.
+    Guard(guard::Args),
     /// Merge short segments into long ones, and delete those that were merged before
     Compact(compact::Args),
     /// Tell the incident on a DynamoDB of its own: a deploy deletes a table, and one command brings it back
@@ -102,6 +118,9 @@ impl Cli {
             Command::Follow(args) => follow::run(args, &self.global, interrupt).await,
             Command::Status(args) => status::run(args, &self.global, interrupt).await,
             Command::Baseline(args) => baseline::run(args, &self.global, interrupt).await,
+            Command::Protect(args) => protect::run(args, &self.global, interrupt).await,
+            Command::Unprotect(args) => unprotect::run(args, &self.global, interrupt).await,
+            Command::Guard(args) => guard::run(args, &self.global, interrupt).await,
             Command::Compact(args) => compact::run(args, &self.global, interrupt).await,
             #[cfg(feature = "embedded")]
             Command::Demo(args) => demo::run(args, &self.global, interrupt).await,

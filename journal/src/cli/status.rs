@@ -8,6 +8,9 @@ use crate::interrupt::{Interrupt, InterruptedError};
 use crate::model::{Second, TableName};
 use crate::status::{JournalStatus, TimelineStatus, status};
 
+/// Events that are shown of a timeline.
+const EVENTS_SHOWN_MAX: usize = 10;
+
 /// Show tables, timelines, coverage, lag, segments, bytes and gaps
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -102,6 +105,16 @@ fn timeline_text(text: &mut String, timeline: &TimelineStatus) {
     }
     for gap in &timeline.gaps {
         let _ = writeln!(text, "    GAP         {} to {}: {}", gap.from, gap.to, gap.reason);
+    }
+    let hidden = timeline.events.len().saturating_sub(EVENTS_SHOWN_MAX);
+    if hidden > 0 {
+        let _ = writeln!(text, "    event       {hidden} older ones: see --json");
+    }
+    for event in timeline.events.iter().skip(hidden) {
+        let by = event.by.as_ref().and_then(|by| by.principal.as_deref());
+        let by = by.map(|by| format!(", by {by}")).unwrap_or_default();
+        let seen = if event.seen { " (seen)" } else { "" };
+        let _ = writeln!(text, "    event       {}{seen} {}{by}", event.at, event.text);
     }
     if let Some((first, last)) = timeline.sequences {
         let _ = writeln!(text, "    sequences   {first} to {last}");

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::types::{KeyType, TableDescription};
 use super::{TableError, wire};
 use crate::documents::{self, DocumentError, KeySchemaElement, StartDocument, TableDocument};
 use crate::layout;
+use crate::lifecycle;
 use crate::model::{KeyAttribute, KeyAttributes, Second, StreamArn, TableName};
 use crate::source::VIEW_NEEDED;
 use crate::store::WriteStore;
@@ -163,7 +164,8 @@ pub fn key_attributes(document: &TableDocument) -> Result<KeyAttributes, TableEr
 }
 
 /// Writes `table.json` where it says something that the stored one does not; whether it was written. What is known from
-/// before and could not be read this time is kept, for a refused request must not make a restore poorer.
+/// before and could not be read this time is kept, for a refused request must not make a restore poorer. What the stored one said is kept as an
+/// event before it is replaced.
 ///
 /// # Errors
 /// When the store fails, or the stored document is not one.
@@ -176,8 +178,11 @@ pub async fn store_description(store: &dyn WriteStore, document: &TableDocument)
         document.tags = document.tags.or_else(|| stored.tags.clone());
         document.point_in_time_recovery =
             document.point_in_time_recovery.or_else(|| stored.point_in_time_recovery.clone());
-        if (TableDocument { described_at: document.described_at, ..stored }) == document {
+        if (TableDocument { described_at: document.described_at, ..stored.clone() }) == document {
             return Ok(false);
+        }
+        if let Some((name, event)) = lifecycle::description_changed(&stored, &document)? {
+            lifecycle::record(store, document.stream_arn.timeline(), &name, &event).await?;
         }
     }
     store.replace(&key, documents::to_bytes(&document)?).await?;
