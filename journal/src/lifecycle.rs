@@ -63,14 +63,12 @@ pub struct Known {
 impl Known {
     /// Whether it is a stream of the table that is looked at; one that was never described is, unless it is older than the table.
     fn is_of(&self, sight: &TableSight) -> bool {
-        match &self.document {
-            Some(document) => sight.is_same_table(document),
-            None => {
-                let birth = self.timeline.label.birth_milliseconds();
-                // Births may be told a second apart.
-                birth.zip(sight.created_milliseconds).is_none_or(|(birth, created)| birth + 1000 >= created)
-            }
+        if let Some(document) = &self.document {
+            return sight.is_same_table(document);
         }
+        let birth = self.timeline.label.birth_milliseconds();
+        // Births may be told a second apart.
+        birth.zip(sight.created_milliseconds).is_none_or(|(birth, created)| birth + 1000 >= created)
     }
 }
 
@@ -124,11 +122,11 @@ pub fn compare(
         }
         return events;
     }
-    let earlier = own.iter().filter(|known| known.timeline != *timeline).filter(|known| {
+    let mut earlier = own.iter().filter(|known| known.timeline != *timeline).filter(|known| {
         let birth = |label: &TimelineLabel| label.birth_milliseconds();
         birth(&known.timeline.label) <= birth(&timeline.label)
     });
-    if let Some(earlier) = earlier.last() {
+    if let Some(earlier) = earlier.next_back() {
         let from = &earlier.timeline.label;
         let text = format!("the stream was switched off and on: it was {from} before");
         let details = json!({"from": from.as_str()});
@@ -200,6 +198,7 @@ mod tests {
     use super::*;
     use crate::model::{StreamArn, TableName};
     use crate::source::stream::StreamSight;
+    use crate::store::ReadStore as _;
     use crate::store::memory::MemoryStore;
 
     fn arn(label: &str) -> StreamArn {
@@ -283,7 +282,6 @@ mod tests {
         second.description = json!({"BillingModeSummary": {"BillingMode": "PROVISIONED"}});
         second.not_read = vec!["tags: denied".to_owned()];
         assert!(crate::table::store_description(&store, &second).await.unwrap());
-        use crate::store::ReadStore as _;
         let events = store.list_all("notes/1/events/").await.unwrap();
         assert_eq!(events.len(), 1);
         let event: EventDocument = documents::read(&store, &events[0].key).await.unwrap().unwrap();

@@ -21,6 +21,7 @@ use crate::protect::{
 use crate::source::follow::{FollowError, SystemClock};
 use crate::source::stream_sdk::SdkStreams;
 use crate::status::{IntervalStatus, status};
+use crate::store::ReadStore;
 use crate::table::{self, BaselineOptions, baseline};
 
 /// The mapping's settings, as the template has them.
@@ -308,7 +309,8 @@ async fn protect(
         done.push(format!("{}: {} items in {}", Step::ReadBaseline, report.snapshot.items, report.name));
         read_now(edges, table, interrupt).await?;
     }
-    let report = status(Arc::clone(&edges.store) as Arc<_>, Some(table), edges.clock.now()).await?;
+    let store: Arc<dyn ReadStore> = edges.store.clone();
+    let report = status(store, Some(table), edges.clock.now()).await?;
     let timelines = report.tables.into_iter().flat_map(|table| table.timelines);
     Ok(timelines.flat_map(|timeline| timeline.coverage).collect())
 }

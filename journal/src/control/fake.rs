@@ -132,7 +132,7 @@ impl FakeCloud {
     }
 }
 
-fn stream_error(error: ControlError) -> StreamError {
+fn stream_error(error: &ControlError) -> StreamError {
     StreamError::Unavailable { action: "DescribeTable", object: "it".to_owned(), reason: error.to_string() }
 }
 
@@ -286,7 +286,7 @@ impl StreamService for FakeCloud {
                 }
             }))
         });
-        found.map_err(stream_error)
+        found.map_err(|error| stream_error(&error))
     }
 
     async fn describe_table(&self, table: &TableName, now: Second) -> Result<Option<TableDocument>, StreamError> {
@@ -314,7 +314,7 @@ impl StreamService for FakeCloud {
                 })
             }))
         });
-        found.map_err(stream_error)
+        found.map_err(|error| stream_error(&error))
     }
 
     async fn list_streams(&self, _: &TableName) -> Result<Vec<StreamArn>, StreamError> {

@@ -196,7 +196,6 @@ pub fn of_freshness(sight: &Sight, freshness: &Freshness, bound_lately: bool) ->
     let table = &sight.table;
     let mut findings = Vec::new();
     match &freshness.reading {
-        Reading::Off => {}
         Reading::Failed(reason) => {
             let text = format!("the stream of table {table} could not be read beside the function: {reason}");
             findings.push(Finding::alarm("not-read", text, None));
@@ -214,7 +213,7 @@ pub fn of_freshness(sight: &Sight, freshness: &Freshness, bound_lately: bool) ->
                 Finding::alarm("stale", text, Some(hint))
             });
         }
-        Reading::Done(_) | Reading::Cut(_) => {}
+        Reading::Off | Reading::Done(_) | Reading::Cut(_) => {}
     }
     if let Reading::Cut(_) = &freshness.reading {
         let text =

@@ -331,7 +331,7 @@ async fn judge(
     if let Err(error) = try_judge(edges, settings, mappings, &mut guard, reading).await {
         guard.findings.push(Finding::alarm("not-examined", error.to_string(), error.hint()));
     }
-    guard.findings.sort_by(|a, b| b.level.cmp(&a.level));
+    guard.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     guard.findings.dedup();
     guard
 }

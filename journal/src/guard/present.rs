@@ -16,7 +16,7 @@ use crate::documents::DocumentError;
 use crate::error::Result;
 use crate::format::{self, BlockCursor, Decompressor, FormatError};
 use crate::layout::{self, SegmentName};
-use crate::model::{Second, StreamRecord, TableName, Timeline};
+use crate::model::{Second, SequenceNumber, StreamRecord, TableName, Timeline};
 use crate::source::follow::{Clock, Durable};
 use crate::store::{ObjectMeta, ReadStore, StoreError, WriteStore};
 
@@ -177,9 +177,9 @@ impl Line {
             });
             listed.extend(list_after(store, &folder, after).await?);
         }
-        let value = |record: &StreamRecord| record.record.sequence;
-        let low = records.iter().map(value).min_by(|a, b| a.cmp_value(b));
-        let high = records.iter().map(value).max_by(|a, b| a.cmp_value(b));
+        let sequences = || records.iter().map(|record| record.record.sequence);
+        let low = sequences().min_by(SequenceNumber::cmp_value);
+        let high = sequences().max_by(SequenceNumber::cmp_value);
         let (Some(low), Some(high)) = (low, high) else { return Ok(()) };
         for object in listed {
             let Some(name) = SegmentName::parse(&object.key) else { continue };
@@ -264,8 +264,8 @@ pub async fn last_second(
 mod tests {
     use super::*;
     use crate::append::append;
+    use crate::model::StreamArn;
     use crate::model::{ChangeKind, ChangeRecord, Image, ItemKey, KeyAttribute, KeyAttributes, KeyType};
-    use crate::model::{SequenceNumber, StreamArn};
     use crate::source::follow::SystemClock;
     use crate::store::memory::MemoryStore;
     use bytes::Bytes;
@@ -292,7 +292,7 @@ mod tests {
     }
 
     fn missing(store: &Arc<MemoryStore>) -> AppendMissing {
-        AppendMissing::new(Arc::clone(store) as Arc<dyn WriteStore>, Arc::new(SystemClock::new()), 900)
+        AppendMissing::new(store.clone(), Arc::new(SystemClock::new()), 900)
     }
 
     fn notes() -> TableName {

@@ -34,7 +34,7 @@ pub async fn read(
     let follow_edges = Edges {
         service: Arc::clone(&edges.service),
         store: Arc::clone(&edges.store),
-        durable: Arc::clone(&durable) as Arc<_>,
+        durable: durable.clone(),
         clock: Arc::clone(&edges.clock),
     };
     let options = FollowOptions {

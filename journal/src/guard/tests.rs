@@ -17,9 +17,9 @@ fn world(view: Option<&str>) -> World {
     cloud.make_table("notes", view);
     let store = Arc::new(MemoryStore::default());
     let edges = GuardEdges {
-        service: Arc::clone(&cloud) as Arc<_>,
-        control: Arc::clone(&cloud) as Arc<_>,
-        store: Arc::clone(&store) as Arc<_>,
+        service: cloud.clone(),
+        control: cloud.clone(),
+        store: store.clone(),
         clock: Arc::new(FakeClock::at(100_000)),
     };
     let selection = Selection::of_text("notes").unwrap();

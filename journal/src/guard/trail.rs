@@ -1,4 +1,4 @@
-//! Calls that an audit trail shows: what EventBridge hands over when a table is made, changed or deleted.
+//! Calls that an audit trail shows: what `EventBridge` hands over when a table is made, changed or deleted.
 //!
 //! What enters are the event's bytes; what leaves is the table it is about and an event for the journal, with who did it. What the
 //! guard then does is not decided here.
@@ -67,7 +67,8 @@ struct Detail {
     user_agent: Option<String>,
     #[serde(rename = "sourceIPAddress")]
     address: Option<String>,
-    user_identity: Option<Identity>,
+    #[serde(rename = "userIdentity")]
+    identity: Option<Identity>,
     request_parameters: Option<Parameters>,
 }
 
@@ -84,7 +85,8 @@ struct Identity {
 struct Parameters {
     table_name: Option<String>,
     target_table_name: Option<String>,
-    table_creation_parameters: Option<Creation>,
+    #[serde(rename = "tableCreationParameters")]
+    creation: Option<Creation>,
 }
 
 #[derive(Deserialize)]
@@ -96,7 +98,7 @@ struct Creation {
 impl Parameters {
     /// The table that the call makes, changes or deletes.
     fn table(self) -> Option<String> {
-        let made = self.table_creation_parameters.and_then(|creation| creation.table_name);
+        let made = self.creation.and_then(|creation| creation.table_name);
         self.target_table_name.or(made).or(self.table_name)
     }
 }
@@ -137,7 +139,7 @@ impl TrailCall {
         let table = TableName::parse(name).map_err(|error| refuse(error.to_string()))?;
         let at = detail.event_time.and_then(|time| time.parse::<jiff::Timestamp>().ok());
         let at = at.and_then(|time| Second::new(u64::try_from(time.as_second()).ok()?).ok());
-        let identity = detail.user_identity;
+        let identity = detail.identity;
         let invoked_by = identity.as_ref().and_then(|identity| identity.invoked_by.clone());
         Ok(Self {
             call,
@@ -158,11 +160,11 @@ impl TrailCall {
     pub fn event(&self, known: &[Known], now: Second) -> Option<(Timeline, String, EventDocument)> {
         let at = self.at.unwrap_or(now);
         let birth = |known: &Known| known.timeline.label.birth_milliseconds().map(|milliseconds| milliseconds / 1000);
-        let line = if !matches!(self.call.as_str(), "UpdateTable" | "DeleteTable") {
+        let line = if matches!(self.call.as_str(), "UpdateTable" | "DeleteTable") {
+            known.iter().rev().find(|known| birth(known).is_none_or(|birth| birth <= at.get()))
+        } else {
             // The stream comes with the table, or after it.
             known.iter().find(|known| birth(known).is_some_and(|birth| birth.saturating_add(1) >= at.get()))
-        } else {
-            known.iter().rev().find(|known| birth(known).is_none_or(|birth| birth <= at.get()))
         };
         let line = line.or_else(|| known.last())?;
         let name = format!("api-{}", self.by.event_id.clone().unwrap_or_else(|| format!("{}-{}", self.call, at.get())));

@@ -31,8 +31,10 @@ fn assert_bound(cloud: &FakeCloud, changes: &[&str], what: &str) {
     assert_eq!(state.changes, changes, "{what}");
 }
 
+type Beginning = (&'static str, fn(&FakeCloud), Wish, Vec<&'static str>);
+
 /// Tables as they may be found, and the changes that each needs.
-fn beginnings() -> Vec<(&'static str, fn(&FakeCloud), Wish, Vec<&'static str>)> {
+fn beginnings() -> Vec<Beginning> {
     fn without(cloud: &FakeCloud) {
         cloud.make_table("notes", None);
     }
