@@ -17,3 +17,21 @@ pub enum CutRequest {
     /// The last covered second of the newest timeline.
     Latest,
 }
+
+impl CutRequest {
+    /// Reads a cut that is one text: a time as for `--at`, `latest`, `before:TIME`, `sequence:NUMBER` or
+    /// `before-sequence:NUMBER`.
+    ///
+    /// # Errors
+    /// As [`CutText::parse`].
+    pub fn parse(text: &str, now: &jiff::Zoned) -> Result<Self, CutError> {
+        let none = CutText::default();
+        let text = match text.split_once(':') {
+            Some(("sequence", number)) => CutText { at_sequence: Some(number), ..none },
+            Some(("before-sequence", number)) => CutText { before_sequence: Some(number), ..none },
+            Some(("before", time)) => CutText { before: Some(time), ..none },
+            _ => CutText { at: Some(text), ..none },
+        };
+        text.parse(now)
+    }
+}

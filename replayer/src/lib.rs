@@ -13,6 +13,8 @@ pub mod key_schema;
 pub mod output;
 pub mod plan;
 pub mod restore;
+#[cfg(feature = "sql")]
+pub mod sql;
 pub mod state;
 pub mod verify;
 

@@ -16,6 +16,7 @@ pub mod global;
 pub mod guard;
 pub mod ingest;
 pub mod init;
+pub mod manual;
 pub mod output;
 pub mod progress;
 pub mod protect;
@@ -92,6 +93,10 @@ pub enum Command {
     Guard(guard::Args),
     /// Merge short segments into long ones, and delete those that were merged before
     Compact(compact::Args),
+    /// Print the completions of a shell
+    Completions(manual::CompletionsArgs),
+    /// Write man pages into a folder, one a command
+    Man(manual::ManArgs),
     /// Tell the incident on a DynamoDB of its own: a deploy deletes a table, and one command brings it back
     #[cfg(feature = "embedded")]
     Demo(demo::Args),
@@ -122,6 +127,8 @@ impl Cli {
             Command::Unprotect(args) => unprotect::run(args, &self.global, interrupt).await,
             Command::Guard(args) => guard::run(args, &self.global, interrupt).await,
             Command::Compact(args) => compact::run(args, &self.global, interrupt).await,
+            Command::Completions(args) => manual::completions(<Self as clap::CommandFactory>::command(), &args),
+            Command::Man(args) => manual::man(<Self as clap::CommandFactory>::command(), &args),
             #[cfg(feature = "embedded")]
             Command::Demo(args) => demo::run(args, &self.global, interrupt).await,
             #[cfg(feature = "embedded")]

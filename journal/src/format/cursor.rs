@@ -31,6 +31,29 @@ enum Old {
     NotRead,
 }
 
+/// Which parts of a block are read. Runs of rows have one part, which is always read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Columns {
+    /// Keys and metadata: enough to count and to filter by key, time and kind.
+    Keys,
+    /// These and new images.
+    New,
+    /// All.
+    All,
+}
+
+impl Columns {
+    /// How many chunks of a block of columns these are.
+    #[must_use]
+    pub fn chunks(self) -> usize {
+        match self {
+            Self::Keys => NEW,
+            Self::New => OLD,
+            Self::All => OLD + 1,
+        }
+    }
+}
+
 /// A zstd context. One serves any number of cursors: it takes about 160 KB.
 pub struct Decompressor(zstd::bulk::Decompressor<'static>);
 
@@ -64,7 +87,7 @@ pub struct BlockCursor {
     block: usize,
     offset: u64,
     left: u64,
-    with_old: bool,
+    columns: Columns,
     key: Vec<u8>,
     started: bool,
     sequence: SequenceNumber,
@@ -95,7 +118,7 @@ impl BlockCursor {
             block: 0,
             offset: 0,
             left: 0,
-            with_old: true,
+            columns: Columns::All,
             key: Vec::new(),
             started: false,
             sequence: SequenceNumber::MIN,
@@ -120,20 +143,37 @@ impl BlockCursor {
         stored: &[u8],
         with_old: bool,
     ) -> Result<(), FormatError> {
+        let columns = if with_old { Columns::All } else { Columns::New };
+        self.load_columns(decompressor, block, entry, stored, columns)
+    }
+
+    /// As [`BlockCursor::load`], with the chunks of `columns` alone: those of [`BlockEntry::range_of`]. An image whose column is
+    /// not read is none in the records.
+    ///
+    /// # Errors
+    /// As [`BlockCursor::load`].
+    pub fn load_columns(
+        &mut self,
+        decompressor: &mut Decompressor,
+        block: usize,
+        entry: &BlockEntry,
+        stored: &[u8],
+        columns: Columns,
+    ) -> Result<(), FormatError> {
         self.block = block;
         self.offset = entry.range().start;
         self.left = entry.records;
         self.started = false;
-        self.with_old = with_old || self.footer.kind == RunKind::Rows;
+        self.columns = if self.footer.kind == RunKind::Rows { Columns::All } else { columns };
         self.positions = [0; 4];
         self.key.clear();
         self.new = None;
-        let columns = self.footer.kind != RunKind::Rows;
+        let in_columns = self.footer.kind != RunKind::Rows;
         for (number, chunk) in entry.chunks.iter().enumerate() {
-            let slot = if columns { number } else { META };
+            let slot = if in_columns { number } else { META };
             let Some(buffer) = self.buffers.get_mut(slot) else { continue };
             buffer.clear();
-            if slot == OLD && !self.with_old {
+            if slot >= self.columns.chunks() {
                 continue;
             }
             let fail = |problem| Err(FormatError::new(&self.object, Some(block), chunk.offset, problem));
@@ -184,7 +224,7 @@ impl BlockCursor {
     fn check_end(&self) -> Result<bool, Problem> {
         for (slot, (buffer, position)) in self.buffers.iter().zip(self.positions).enumerate() {
             let read = self.footer.kind != RunKind::Rows || slot == META;
-            if read && position != buffer.len() && (slot != OLD || self.with_old) {
+            if read && position != buffer.len() && slot < self.columns.chunks() {
                 return Err(Problem::Malformed { part: "block", reason: "bytes follow its last record".to_owned() });
             }
         }
@@ -254,7 +294,7 @@ impl BlockCursor {
             } else {
                 new_end = new_at
                     .checked_add(length)
-                    .filter(|end| *end <= new.len())
+                    .filter(|end| *end <= new.len() || self.columns < Columns::New)
                     .ok_or_else(|| wire.malformed("a new image's length"))?;
                 new_at..new_end
             });
@@ -276,7 +316,7 @@ impl BlockCursor {
                 if prefix.checked_add(suffix).is_none_or(|both| both > kept) {
                     return Err(wire.malformed("an old image keeps more than there is"));
                 }
-                if self.with_old {
+                if self.columns == Columns::All {
                     old_end = old_at
                         .checked_add(length)
                         .filter(|end| *end <= old.len())
@@ -331,9 +371,11 @@ impl BlockCursor {
     pub fn record(&self) -> Record<'_> {
         let images = if self.footer.kind == RunKind::Rows { &self.buffers[META] } else { &self.buffers[NEW] };
         let olds = if self.footer.kind == RunKind::Rows { &self.buffers[META] } else { &self.buffers[OLD] };
-        let new = self.new.as_ref().and_then(|range| images.get(range.clone()));
+        let with_new = self.columns >= Columns::New;
+        let new = self.new.as_ref().filter(|_| with_new).and_then(|range| images.get(range.clone()));
         let old = match &self.old {
             Old::None => OldImage::None,
+            Old::Same(_) if !with_new => OldImage::NotRead,
             Old::Same(range) => OldImage::Same(images.get(range.clone()).unwrap_or_default()),
             Old::Whole(range) => OldImage::Whole(olds.get(range.clone()).unwrap_or_default()),
             Old::Patch { prefix, suffix, middle } => OldImage::Patch {

@@ -41,6 +41,14 @@ impl BlockEntry {
         start..end
     }
 
+    /// The bytes of the object that these columns of the block take; the whole block where it is of rows.
+    #[must_use]
+    pub fn range_of(&self, columns: super::Columns) -> std::ops::Range<u64> {
+        let last = self.chunks.iter().take(columns.chunks()).next_back();
+        let start = self.chunks.first().map_or(0, |chunk| chunk.offset);
+        start..last.map_or(start, |chunk| chunk.offset.saturating_add(length_u64(chunk.stored)))
+    }
+
     /// Bytes of the block's chunks after decompression.
     #[must_use]
     pub fn raw_bytes(&self) -> usize {

@@ -14,7 +14,7 @@ mod wire;
 mod writer;
 
 pub use block::{OldImage, Record, RecordKind};
-pub use cursor::{BlockCursor, Decompressor};
+pub use cursor::{BlockCursor, Columns, Decompressor};
 pub use error::{FormatError, Problem};
 pub use filter::key_hash;
 pub use footer::{Footer, RunKind, Statistics};

@@ -6,8 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::Result;
-use crate::format::{OldImage, Record, RecordKind, RunKind as FormatKind, RunWriter, WriterOptions};
+use crate::error::{Kind, Result};
+use crate::format::{
+    Columns, OldImage, Record, RecordKind, RunKind as FormatKind, RunWriter, TAIL_BYTES, WriterOptions,
+};
 use crate::model::{KeyAttributes, Second, SequenceNumber};
 use crate::store::ReadStore;
 use bytes::Bytes;
@@ -16,8 +18,8 @@ use tokio::runtime::Handle;
 
 use super::fold::{KeyState, Thinner};
 use super::heap::Heap;
-use super::run::{self, OpenRun, Opened, WHOLE_BYTES_MAX};
-use super::{MergeError, MergeOptions, MergeReport, RecordRef, RunInput, RunKind, StateRef};
+use super::run::{self, BlocksRead, OpenRun, Opened, WHOLE_BYTES_MAX};
+use super::{MergeError, MergeOptions, MergeReport, RecordRef, RecordScan, RunInput, RunKind, StateRef};
 use crate::cut::{Cut, Position};
 
 /// Requests under way while runs are opened.
@@ -63,7 +65,7 @@ where
 /// What a group of runs is opened for.
 #[derive(Clone, Copy)]
 struct Wanted<'a> {
-    keys: Option<&'a Range<Bytes>>,
+    scan: &'a RecordScan,
     /// For items: the cut; old images before it are not read.
     cut: Option<Cut>,
     span_bytes: u64,
@@ -79,11 +81,12 @@ impl Job {
     pub(super) fn records(
         &mut self,
         inputs: &[RunInput],
-        keys: Option<&Range<Bytes>>,
-        visit: &mut dyn FnMut(RecordRef<'_>) -> Result<()>,
+        scan: &RecordScan,
+        visit: &mut dyn FnMut(RecordRef<'_>) -> Result<bool>,
     ) -> Result<()> {
+        let keys = scan.keys.as_ref();
         let segments = select(inputs, RunKind::Segment);
-        let runs = self.gather(&segments, keys, None, false)?;
+        let runs = self.gather(&segments, scan, None, false)?;
         let mut heap = Heap::new(runs, true)?;
         let mut scratch = Vec::new();
         let mut last_key: Option<Vec<u8>> = None;
@@ -99,7 +102,7 @@ impl Job {
                     last_key.get_or_insert_default().clone_from(&record.key.to_vec());
                     self.check_stopped()?;
                 }
-                visit(RecordRef {
+                let goes_on = visit(RecordRef {
                     key: record.key,
                     sequence: record.sequence,
                     second: record.second,
@@ -109,6 +112,9 @@ impl Job {
                     user: record.user,
                     input: run.input,
                 })?;
+                if !goes_on {
+                    break;
+                }
             }
             heap.next()?;
         }
@@ -123,16 +129,17 @@ impl Job {
         keys: Option<&Range<Bytes>>,
         visit: &mut dyn FnMut(StateRef<'_>) -> Result<()>,
     ) -> Result<()> {
+        let scan = &RecordScan { keys: keys.cloned(), ..RecordScan::default() };
         let (segments, snapshots) = (select(inputs, RunKind::Segment), select(inputs, RunKind::Snapshot));
         // Thinned temporary runs lose what a record without a second needs to know of its neighbours, so when one turns
         // up, which AWS does not do, the work is done again without thinning.
-        let mut runs = self.gather(&segments, keys, Some(cut), true)?;
+        let mut runs = self.gather(&segments, scan, Some(cut), true)?;
         if self.report.undated > 0 && self.report.bytes_spilled > 0 && matches!(cut.position, Position::Second(_)) {
             drop(runs);
             self.report = MergeReport::default();
-            runs = self.gather(&segments, keys, Some(cut), false)?;
+            runs = self.gather(&segments, scan, Some(cut), false)?;
         }
-        runs.extend(self.gather(&snapshots, keys, Some(cut), true)?);
+        runs.extend(self.gather(&snapshots, scan, Some(cut), true)?);
         let mut heap = Heap::new(runs, false)?;
         let mut state = KeyState::default();
         while let Some(run) = heap.top() {
@@ -177,16 +184,22 @@ impl Job {
     fn gather(
         &mut self,
         inputs: &[(usize, RunInput)],
-        keys: Option<&Range<Bytes>>,
+        scan: &RecordScan,
         cut: Option<Cut>,
         thin: bool,
     ) -> Result<Vec<OpenRun>> {
         let budget = self.options.memory_bytes_max;
         let many = u64::try_from(inputs.len().max(1)).unwrap_or(u64::MAX);
-        let span = (u64::try_from(budget).unwrap_or(u64::MAX) / many / 6).clamp(SPAN_BYTES.start, SPAN_BYTES.end);
-        let wanted = Wanted { keys, cut, span_bytes: span };
+        let span_bytes = (u64::try_from(budget).unwrap_or(u64::MAX) / many / 6).clamp(SPAN_BYTES.start, SPAN_BYTES.end);
+        let wanted = Wanted { scan, cut, span_bytes };
         let (store, handle) = (self.store.clone(), self.handle.clone());
-        let opening = inputs.iter().map(|(number, input)| run::open(store.clone(), *number, input.clone()));
+        let whole = if scan.columns == Columns::All { WHOLE_BYTES_MAX } else { TAIL_BYTES };
+        let opening = inputs.iter().map(|(number, input)| {
+            let (store, input) = (store.clone(), input.clone());
+            let key = input.key.clone();
+            let opened = run::open(store, *number, input, whole);
+            async move { opened.await.map_err(|error| (key, error)) }
+        });
         // Fewer at once when the budget is small: each may hold a whole small object.
         let at_once = (budget / usize::try_from(WHOLE_BYTES_MAX).unwrap_or(1) / 2).clamp(1, OPENING);
         let mut opening = std::pin::pin!(futures::stream::iter(opening).buffered(at_once));
@@ -210,7 +223,7 @@ impl Job {
     fn open_group(
         &mut self,
         handle: &Handle,
-        mut opening: std::pin::Pin<&mut (impl futures::Stream<Item = Result<Opened>> + ?Sized)>,
+        mut opening: std::pin::Pin<&mut (impl futures::Stream<Item = Result<Opened, (String, crate::Error)>> + ?Sized)>,
         kind: RunKind,
         wanted: Wanted<'_>,
     ) -> Result<Group> {
@@ -219,7 +232,15 @@ impl Job {
         loop {
             self.check_stopped()?;
             let Some(opened) = handle.block_on(opening.next()) else { return Ok(Group { runs, last: true }) };
-            let Some(run) = self.accept(opened?, handle, kind, wanted)? else { continue };
+            let opened = match (opened, &wanted.scan.unreadable) {
+                (Ok(opened), _) => opened,
+                (Err((object, error)), Some(list)) if error.kind() == Kind::Corrupt => {
+                    list.add(&object, &error);
+                    continue;
+                }
+                (Err((_, error)), _) => return Err(error),
+            };
+            let Some(run) = self.accept(opened, handle, kind, wanted)? else { continue };
             memory = memory.saturating_add(run.memory_bytes());
             runs.push(run);
             if memory > self.options.memory_bytes_max && runs.len() > 1 {
@@ -253,16 +274,14 @@ impl Job {
             Some(_) => {}
             None => self.key_attributes = Some(footer.key_attributes.clone()),
         }
-        let blocks = match wanted.keys {
-            Some(keys) => opened.tail.blocks_of_keys(keys),
-            None => 0..opened.tail.blocks.len(),
-        };
-        if blocks.is_empty() || !self.may_contain(&opened, handle, wanted.keys)? {
+        let scan = wanted.scan;
+        let blocks = blocks_of(&opened, scan);
+        if blocks.is_empty() || !self.may_contain(&opened, handle, scan)? {
             self.report.bytes_read += opened.bytes_read;
             return Ok(None);
         }
         self.report.records +=
-            opened.tail.blocks.get(blocks.clone()).unwrap_or_default().iter().map(|b| b.records).sum::<u64>();
+            blocks.iter().filter_map(|at| opened.tail.blocks.get(*at)).map(|block| block.records).sum::<u64>();
         self.report.undated += footer.statistics.undated;
         // Old images matter only after the cut.
         let all_before = wanted.cut.is_some_and(|cut| match cut.position {
@@ -272,12 +291,20 @@ impl Job {
             }
             Position::Sequence(_) => cut.has(footer.sequences.1, None),
         });
-        Ok(Some(OpenRun::from_store(opened, &self.store, handle, blocks, !all_before, wanted.span_bytes)))
+        let read = BlocksRead {
+            blocks,
+            columns: if all_before { scan.columns.min(Columns::New) } else { scan.columns },
+            narrow: scan.columns < Columns::All && footer.kind != FormatKind::Rows,
+            span_bytes: wanted.span_bytes,
+            unreadable: scan.unreadable.clone(),
+        };
+        Ok(Some(OpenRun::from_store(opened, &self.store, handle, read)))
     }
 
     /// Asks the key filter when a single key is wanted.
-    fn may_contain(&mut self, opened: &Opened, handle: &Handle, keys: Option<&Range<Bytes>>) -> Result<bool> {
-        let Some(keys) = keys.filter(|keys| keys.end.strip_prefix(keys.start.as_ref()) == Some(&[0])) else {
+    fn may_contain(&mut self, opened: &Opened, handle: &Handle, scan: &RecordScan) -> Result<bool> {
+        let Some(keys) = scan.keys.as_ref().filter(|keys| keys.end.strip_prefix(keys.start.as_ref()) == Some(&[0]))
+        else {
             return Ok(true);
         };
         let Some(page) = opened.tail.filter_page(&keys.start) else { return Ok(true) };
@@ -295,7 +322,14 @@ impl Job {
                 bytes
             }
         };
-        Ok(opened.tail.may_contain(&opened.object, page, &stored, &keys.start)?)
+        match (opened.tail.may_contain(&opened.object, page, &stored, &keys.start), &scan.unreadable) {
+            // Without the filter the block itself has to tell.
+            (Err(error), Some(list)) => {
+                list.add(&opened.object, &error.into());
+                Ok(true)
+            }
+            (answer, _) => Ok(answer?),
+        }
     }
 
     /// Merges a group into one temporary run; with `thin`, only with what a fold at that cut still needs.
@@ -385,6 +419,24 @@ impl Job {
 
 fn select(inputs: &[RunInput], kind: RunKind) -> Vec<(usize, RunInput)> {
     inputs.iter().cloned().enumerate().filter(|(_, input)| input.kind == kind).collect()
+}
+
+/// The blocks that can have records of the wanted keys and seconds.
+fn blocks_of(opened: &Opened, scan: &RecordScan) -> Vec<usize> {
+    let tail = &opened.tail;
+    let blocks = match &scan.keys {
+        Some(keys) => tail.blocks_of_keys(keys),
+        None => 0..tail.blocks.len(),
+    };
+    // A record without a second could be in any block.
+    let Some((from, through)) = scan.seconds.filter(|_| tail.footer.statistics.undated == 0) else {
+        return blocks.collect();
+    };
+    let may_have = |at: &usize| {
+        let seconds = tail.blocks.get(*at).and_then(|block| block.seconds);
+        seconds.is_none_or(|(first, last)| first <= through && last >= from)
+    };
+    blocks.filter(may_have).collect()
 }
 
 fn push_kept(writer: &mut RunWriter, thinner: &mut Thinner) -> Result<()> {

@@ -10,6 +10,7 @@ mod fold;
 mod heap;
 mod job;
 mod run;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,9 @@ use bytes::Bytes;
 
 use crate::cut::Cut;
 
+pub use crate::format::Columns;
 pub use error::MergeError;
+pub use scan::{RecordScan, Unreadable, UnreadableList};
 
 /// What a run is to the merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +152,26 @@ pub async fn for_each_record<F>(
 where
     F: FnMut(RecordRef<'_>) -> Result<()> + Send + 'static,
 {
-    job::on_thread(store, options, move |job| job.records(&inputs, keys.as_ref(), &mut visit)).await
+    let scan = RecordScan { keys, ..RecordScan::default() };
+    scan_records(store, inputs, scan, options, move |record| visit(record).map(|()| true)).await
+}
+
+/// As [`for_each_record`], but reads no more than `scan` wants, and ends early when `visit` says false. Records outside the wanted
+/// seconds may be among those visited.
+///
+/// # Errors
+/// As [`for_each_record`]; corrupt objects are none where `scan` has a list for them.
+pub async fn scan_records<F>(
+    store: Arc<dyn ReadStore>,
+    inputs: Vec<RunInput>,
+    scan: RecordScan,
+    options: MergeOptions,
+    mut visit: F,
+) -> Result<MergeReport>
+where
+    F: FnMut(RecordRef<'_>) -> Result<bool> + Send + 'static,
+{
+    job::on_thread(store, options, move |job| job.records(&inputs, &scan, &mut visit)).await
 }
 
 /// Visits every item that is live at `cut` in key order, as SEMANTICS.md defines the state at a cut. `keys`, when given,

@@ -6,9 +6,9 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::RunInput;
-use crate::error::Result;
-use crate::format::{BlockCursor, Decompressor, Header, Layout, RunKind, TAIL_BYTES, Tail, read_tail};
+use super::{RunInput, UnreadableList};
+use crate::error::{Kind, Result};
+use crate::format::{BlockCursor, Columns, Decompressor, Header, Layout, RunKind, TAIL_BYTES, Tail, read_tail};
 use crate::model::{Second, SequenceNumber};
 use crate::store::{ReadStore, StoreError};
 use bytes::Bytes;
@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 pub(super) const WHOLE_BYTES_MAX: u64 = 1 << 20;
 /// How many spans of blocks are under way for a run.
 const SPANS_AHEAD: usize = 2;
+/// The same where a span is a few columns of one block.
+const NARROW_AHEAD: usize = 16;
 
 /// Where a run's blocks come from.
 enum Source {
@@ -60,9 +62,26 @@ pub(super) struct OpenRun {
     /// Bytes that were read from the store.
     pub(super) bytes_read: u64,
     source: Source,
-    blocks: Range<usize>,
-    with_old: bool,
-    span_bytes: u64,
+    read: BlocksRead,
+    /// How many of the blocks are behind.
+    done: usize,
+    /// Whether the rest of the block at hand cannot be read and is left.
+    broken: bool,
+}
+
+/// What is read of a run.
+#[derive(Clone)]
+pub(super) struct BlocksRead {
+    /// Numbers of the blocks, in order.
+    pub(super) blocks: Vec<usize>,
+    /// The parts of them.
+    pub(super) columns: Columns,
+    /// Whether other parts are not even fetched; then each block is a request of its own.
+    pub(super) narrow: bool,
+    /// Bytes of neighbouring blocks that one request asks for.
+    pub(super) span_bytes: u64,
+    /// Where blocks that are corrupt are named; an error when none.
+    pub(super) unreadable: Option<UnreadableList>,
 }
 
 /// What was fetched to open a run.
@@ -75,10 +94,15 @@ pub(super) struct Opened {
     pub(super) bytes_read: u64,
 }
 
-/// Fetches what is needed to open a run: the whole object if it is small, else its tail.
-pub(super) async fn open(store: Arc<dyn ReadStore>, input: usize, run: RunInput) -> Result<Opened> {
+/// Fetches what is needed to open a run: the whole object if it has at most `whole_bytes_max` bytes, else its tail.
+pub(super) async fn open(
+    store: Arc<dyn ReadStore>,
+    input: usize,
+    run: RunInput,
+    whole_bytes_max: u64,
+) -> Result<Opened> {
     let RunInput { key: object, size, from, .. } = run;
-    if size <= WHOLE_BYTES_MAX {
+    if size <= whole_bytes_max {
         let bytes = store.get(&object).await?;
         Header::parse(&object, &bytes)?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -107,22 +131,15 @@ fn too_short(object: &str, found: u64, expected: u64) -> crate::Error {
 }
 
 impl OpenRun {
-    /// A run of the store that reads the blocks `blocks`.
-    pub(super) fn from_store(
-        opened: Opened,
-        store: &Arc<dyn ReadStore>,
-        handle: &Handle,
-        blocks: Range<usize>,
-        with_old: bool,
-        span_bytes: u64,
-    ) -> Self {
+    /// A run of the store.
+    pub(super) fn from_store(opened: Opened, store: &Arc<dyn ReadStore>, handle: &Handle, read: BlocksRead) -> Self {
         let source = match opened.whole {
             Some(bytes) => Source::Whole(bytes),
             None => Source::Ranged {
                 store: store.clone(),
                 handle: handle.clone(),
                 under_way: VecDeque::new(),
-                next: blocks.start,
+                next: 0,
                 span: None,
             },
         };
@@ -135,9 +152,9 @@ impl OpenRun {
             from: opened.from,
             bytes_read: opened.bytes_read,
             source,
-            blocks,
-            with_old,
-            span_bytes,
+            read,
+            done: 0,
+            broken: false,
         }
     }
 
@@ -157,7 +174,7 @@ impl OpenRun {
             }
         };
         let cursor = BlockCursor::new(&object, tail.footer.clone());
-        let blocks = 0..tail.blocks.len();
+        let blocks = (0..tail.blocks.len()).collect();
         Ok(Self {
             object,
             input: None,
@@ -166,9 +183,9 @@ impl OpenRun {
             from: None,
             bytes_read: 0,
             source: Source::File { file, buffer: Vec::new() },
-            blocks,
-            with_old: true,
-            span_bytes: 0,
+            read: BlocksRead { blocks, columns: Columns::All, narrow: false, span_bytes: 0, unreadable: None },
+            done: 0,
+            broken: false,
         })
     }
 
@@ -178,7 +195,8 @@ impl OpenRun {
         let index = self.tail.blocks.len() * 256;
         let fetched = match &self.source {
             Source::Whole(bytes) => bytes.len(),
-            Source::Ranged { .. } => (SPANS_AHEAD + 1) * usize::try_from(self.span_bytes).unwrap_or(usize::MAX),
+            Source::Ranged { .. } if self.read.narrow => NARROW_AHEAD.saturating_mul(block),
+            Source::Ranged { .. } => (SPANS_AHEAD + 1) * usize::try_from(self.read.span_bytes).unwrap_or(usize::MAX),
             Source::File { .. } => block,
         };
         block.saturating_add(fetched).saturating_add(index)
@@ -195,36 +213,53 @@ impl OpenRun {
     #[inline]
     pub(super) fn advance(&mut self, decompressor: &mut Decompressor) -> Result<bool> {
         loop {
-            while self.cursor.advance()? {
+            match (self.step(decompressor), &self.read.unreadable) {
+                // The other blocks may be whole.
+                (Err(error), Some(list)) if error.kind() == Kind::Corrupt => {
+                    list.add(&self.object, &error);
+                    self.broken = true;
+                }
+                (stepped, _) => return stepped,
+            }
+        }
+    }
+
+    #[inline]
+    fn step(&mut self, decompressor: &mut Decompressor) -> Result<bool> {
+        loop {
+            while !self.broken && self.cursor.advance()? {
                 if self.from.is_none_or(|from| self.cursor.second().is_none_or(|second| second >= from)) {
                     return Ok(true);
                 }
             }
-            if self.blocks.is_empty() {
+            if self.done == self.read.blocks.len() {
                 return Ok(false);
             }
             self.load_next(decompressor)?;
+            self.broken = false;
         }
     }
 
     fn load_next(&mut self, decompressor: &mut Decompressor) -> Result<()> {
-        let number = self.blocks.start;
-        self.blocks.start += 1;
+        let Some(number) = self.read.blocks.get(self.done).copied() else { return Ok(()) };
+        self.done += 1;
         let Some(entry) = self.tail.blocks.get(number) else { return Ok(()) };
-        let range = entry.range();
+        let columns = self.read.columns;
+        let range = if self.read.narrow { entry.range_of(columns) } else { entry.range() };
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         match &mut self.source {
             Source::Whole(bytes) => {
                 let start = usize::try_from(range.start).unwrap_or(usize::MAX);
                 let stored = start.checked_add(length).and_then(|end| bytes.get(start..end)).unwrap_or_default();
-                self.cursor.load(decompressor, number, entry, stored, self.with_old)?;
-                if self.blocks.is_empty() {
+                self.cursor.load_columns(decompressor, number, entry, stored, columns)?;
+                if self.done == self.read.blocks.len() {
                     self.source = Source::Whole(Bytes::new());
                 }
             }
             Source::Ranged { store, handle, under_way, next, span } => {
-                while under_way.len() < SPANS_AHEAD && *next < self.blocks.end {
-                    let (end, wanted) = span_of(&self.tail, *next, self.blocks.end, self.span_bytes);
+                let ahead = if self.read.narrow { NARROW_AHEAD } else { SPANS_AHEAD };
+                while under_way.len() < ahead && *next < self.read.blocks.len() {
+                    let (end, wanted) = span_of(&self.tail, *next, &self.read);
                     *next = end;
                     let (store, object, asked) = (store.clone(), self.object.clone(), wanted.clone());
                     let task = handle.spawn(async move { store.get_range(&object, asked).await });
@@ -241,7 +276,7 @@ impl OpenRun {
                 if let Some((have, bytes)) = span {
                     let start = usize::try_from(range.start.saturating_sub(have.start)).unwrap_or(usize::MAX);
                     let stored = start.checked_add(length).and_then(|end| bytes.get(start..end)).unwrap_or_default();
-                    self.cursor.load(decompressor, number, entry, stored, self.with_old)?;
+                    self.cursor.load_columns(decompressor, number, entry, stored, columns)?;
                 }
             }
             Source::File { file, buffer } => {
@@ -249,25 +284,31 @@ impl OpenRun {
                 buffer.resize(length, 0);
                 file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
                 file.read_exact(buffer).map_err(fail)?;
-                self.cursor.load(decompressor, number, entry, buffer, self.with_old)?;
+                self.cursor.load_columns(decompressor, number, entry, buffer, columns)?;
             }
         }
         Ok(())
     }
 }
 
-/// The blocks from `first` that fit one span, at least one.
-fn span_of(tail: &Tail, first: usize, end: usize, span_bytes: u64) -> (usize, Range<u64>) {
-    let start = tail.blocks.get(first).map_or(0, |block| block.range().start);
-    let mut last = first;
-    let mut stop = start;
-    while last < end {
-        let Some(block) = tail.blocks.get(last) else { break };
-        let block_end = block.range().end;
-        if last > first && block_end - start > span_bytes {
+/// The blocks from the one at place `first` that fit one span, at least one: the place after them, and their bytes.
+fn span_of(tail: &Tail, first: usize, read: &BlocksRead) -> (usize, Range<u64>) {
+    let entry = |place: usize| {
+        let number = *read.blocks.get(place)?;
+        Some((number, tail.blocks.get(number)?))
+    };
+    let Some((mut number, block)) = entry(first) else { return (first + 1, 0..0) };
+    if read.narrow {
+        return (first + 1, block.range_of(read.columns));
+    }
+    let Range { start, end: mut stop } = block.range();
+    let mut last = first + 1;
+    while let Some((next, block)) = entry(last) {
+        let end = block.range().end;
+        if next != number + 1 || end - start > read.span_bytes {
             break;
         }
-        stop = block_end;
+        (number, stop) = (next, end);
         last += 1;
     }
     (last, start..stop)

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::coverage::CoveredTimeline;
 use crate::key_schema::{KeySchema, KeySelection};
-use crate::merge::{self, MergeOptions, RecordRef, RunInput, RunKind};
+use crate::merge::{self, MergeOptions, RecordRef, RecordScan, RunInput, RunKind, Unreadable, UnreadableList};
 use crate::plan::{covered, footer_of};
 
 /// Segments of the first step of a search that may end early; each further step takes twice as many.
@@ -113,15 +113,6 @@ pub struct Change {
     pub user: Option<UserIdentity>,
 }
 
-/// A segment that could not be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Its key in the store.
-    pub object: String,
-    /// Why.
-    pub reason: String,
-}
-
 /// What was found.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -162,6 +153,7 @@ pub async fn history(
         }
     }
     let mut found = History::default();
+    let unreadable = UnreadableList::default();
     if request.direction == Direction::NewestFirst {
         timelines.reverse();
     }
@@ -169,27 +161,35 @@ pub async fn history(
         let left = request.limit.saturating_sub(found.changes.len());
         found.segments += objects.segments.len();
         found.segment_bytes += objects.segments.iter().map(|segment| segment.size).sum::<u64>();
-        let Some(schema) = key_schema(&*store, &objects).await? else { continue };
+        let Some(schema) = key_schema_of(&*store, &objects, Some(&unreadable)).await? else { continue };
         let request = HistoryRequest { keys: keys(&schema)?, ..request.clone() };
-        Search { store: &store, objects: &objects, schema, request: &request, options, left }.run(&mut found).await?;
+        Search { store: &store, objects: &objects, schema, request: &request, options, unreadable: &unreadable, left }
+            .run(&mut found)
+            .await?;
     }
+    found.unreadable = unreadable.to_vec();
     Ok(found)
 }
 
-async fn key_schema(store: &dyn ReadStore, objects: &TimelineObjects) -> Result<Option<KeySchema>> {
+/// A timeline's key: from its description, or from the first segment that can be read. Segments that are corrupt are named in
+/// `unreadable`.
+pub(crate) async fn key_schema_of(
+    store: &dyn ReadStore,
+    objects: &TimelineObjects,
+    unreadable: Option<&UnreadableList>,
+) -> Result<Option<KeySchema>> {
     if let Some(table) = &objects.table {
         return Ok(Some(KeySchema::of_table(table)?));
     }
-    let mut first = None;
     for segment in &objects.segments {
-        match footer_of(store, &segment.key).await {
-            Ok(footer) => return Ok(Some(KeySchema::unordered(footer.key_attributes.clone()))),
-            // The next one may be whole; the search names this one.
-            Err(error) if error.kind() == Kind::Corrupt => first = first.or(Some(error)),
-            Err(error) => return Err(error),
+        match (footer_of(store, &segment.key).await, unreadable) {
+            (Ok(footer), _) => return Ok(Some(KeySchema::unordered(footer.key_attributes.clone()))),
+            // The next one may be whole.
+            (Err(error), Some(list)) if error.kind() == Kind::Corrupt => list.add(&segment.key, &error),
+            (Err(error), _) => return Err(error),
         }
     }
-    first.map_or(Ok(None), Err)
+    Ok(None)
 }
 
 /// Changes by time; those of one second by sequence number. What is in two segments is in it once.
@@ -271,6 +271,7 @@ struct Search<'a> {
     schema: KeySchema,
     request: &'a HistoryRequest,
     options: &'a MergeOptions,
+    unreadable: &'a UnreadableList,
     left: usize,
 }
 
@@ -369,38 +370,30 @@ impl Search<'_> {
         }
     }
 
-    /// Reads segments together; when one is corrupt, each alone, so that the others are read.
+    /// Reads segments together. What is corrupt is named, and the rest is read.
     async fn read(&self, segments: &[&ListedSegment], best: &Arc<Mutex<Best>>, found: &mut History) -> Result<()> {
-        match self.merge(segments, best, found).await {
-            Err(error) if error.kind() == Kind::Corrupt => {
-                for segment in segments {
-                    match self.merge(&[*segment], best, found).await {
-                        Err(error) if error.kind() == Kind::Corrupt => {
-                            found
-                                .unreadable
-                                .push(Unreadable { object: segment.key.clone(), reason: error.to_string() });
-                        }
-                        read => read?,
-                    }
-                }
-                Ok(())
-            }
-            read => read,
-        }
-    }
-
-    async fn merge(&self, segments: &[&ListedSegment], best: &Arc<Mutex<Best>>, found: &mut History) -> Result<()> {
-        let inputs: Vec<RunInput> = segments
+        let inputs = segments
             .iter()
-            .map(|s| RunInput { key: s.key.clone(), size: s.size, kind: RunKind::Segment, from: None })
+            .map(|segment| RunInput {
+                key: segment.key.clone(),
+                size: segment.size,
+                kind: RunKind::Segment,
+                from: None,
+            })
             .collect();
         let into = Arc::clone(best);
-        let range = self.request.keys.range.clone();
-        let merged =
-            merge::for_each_record(Arc::clone(self.store), inputs, range, self.options.clone(), move |record| {
-                into.lock().unwrap_or_else(PoisonError::into_inner).visit(&record)
-            })
-            .await?;
+        let request = self.request;
+        let bounded = request.since.is_some() || request.until.is_some();
+        let scan = RecordScan {
+            keys: request.keys.range.clone(),
+            seconds: bounded.then(|| (request.since.unwrap_or(Second::MIN), request.until.unwrap_or(Second::MAX))),
+            unreadable: Some(self.unreadable.clone()),
+            ..RecordScan::default()
+        };
+        let merged = merge::scan_records(Arc::clone(self.store), inputs, scan, self.options.clone(), move |record| {
+            into.lock().unwrap_or_else(PoisonError::into_inner).visit(&record).map(|()| true)
+        })
+        .await?;
         found.opened += merged.objects;
         found.bytes_read += merged.bytes_read;
         Ok(())

@@ -10,11 +10,15 @@ mod compare;
 mod difference;
 mod history;
 mod inert;
+mod shape;
 #[cfg(test)]
 mod tests;
 
+pub use crate::merge::Unreadable;
 pub use blame::{Origin, blame};
 pub use compare::{CompareError, CompareReport, CompareRequest, ItemDifference, compare};
 pub use difference::{Difference, Operation, differences};
-pub use history::{Actor, AuditError, Change, Direction, History, HistoryRequest, Unreadable, history};
+pub(crate) use history::key_schema_of;
+pub use history::{Actor, AuditError, Change, Direction, History, HistoryRequest, history};
 pub use inert::{VALUE_CHARS_MAX, inert, shown};
+pub use shape::{AttributeShape, TableShape, shape};

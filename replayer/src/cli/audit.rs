@@ -43,7 +43,7 @@ pub struct ShowArgs {
     pub width: usize,
 }
 
-fn width(text: &str) -> std::result::Result<usize, String> {
+pub(super) fn width(text: &str) -> std::result::Result<usize, String> {
     let wrong = || "it must be a number from 10 to 1000000".to_owned();
     text.parse().ok().filter(|count| (10..=1_000_000).contains(count)).ok_or_else(wrong)
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::audit::{Painter, ShowArgs, exact, open};
 use super::cut::MergeArgs;
 use crate::audit::{CompareReport, CompareRequest, ItemDifference, compare, differences, inert};
-use crate::cut::{CutRequest, CutText};
+use crate::cut::CutRequest;
 use crate::key_schema::KeySelection;
 use crate::state::stopped;
 
@@ -61,21 +61,14 @@ pub struct Args {
     pub merge: MergeArgs,
 }
 
-fn cut(text: &str) -> Result<CutRequest> {
-    let text = match text.strip_prefix("sequence:") {
-        Some(number) => CutText { at_sequence: Some(number), ..CutText::default() },
-        None => CutText { at: Some(text), ..CutText::default() },
-    };
-    Ok(text.parse(&Zoned::now())?)
-}
-
 /// Runs the command.
 ///
 /// # Errors
 /// When the arguments are wrong, a cut is not covered, the two do not lie in one stretch of history, or an object cannot be
 /// read.
 pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<ExitCode> {
-    let (from, to) = (cut(&args.from)?, cut(&args.to)?);
+    let now = Zoned::now();
+    let (from, to) = (CutRequest::parse(&args.from, &now)?, CutRequest::parse(&args.to, &now)?);
     let (store, timeline) = open(global, args.timeline.as_deref()).await?;
     let request = CompareRequest { table: args.table.clone(), from, to, timeline };
     let options = args.merge.options();

@@ -10,13 +10,17 @@ pub mod diff;
 pub mod export;
 pub mod log;
 pub mod restore;
+pub mod schema;
 pub mod show;
+#[cfg(feature = "sql")]
+pub mod sql;
+pub mod tables;
 pub mod verify;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use journal::cli::Global;
+use journal::cli::{Global, manual};
 use journal::error::Result;
 use journal::interrupt::Interrupt;
 
@@ -63,6 +67,17 @@ pub enum Command {
     Diff(diff::Args),
     /// Show for each attribute of an item the change that last set it
     Blame(blame::Args),
+    /// Ask a journal in SQL
+    #[cfg(feature = "sql")]
+    Sql(Box<sql::Args>),
+    /// Show the tables in the journal: their keys, timelines, sizes, and the times that are covered
+    Tables(tables::Args),
+    /// Show which attributes the items of a table have had: types, since when, in what share
+    Schema(schema::Args),
+    /// Print the completions of a shell
+    Completions(manual::CompletionsArgs),
+    /// Write man pages into a folder, one a command
+    Man(manual::ManArgs),
     /// Make a new table with a table's state at a cut, and prove it
     Restore(restore::Args),
     /// Check every checksum, and that no change is missing
@@ -81,6 +96,16 @@ impl Cli {
             Command::Log(args) => log::run(args, &self.global, interrupt).await,
             Command::Diff(args) => diff::run(args, &self.global, interrupt).await,
             Command::Blame(args) => blame::run(args, &self.global, interrupt).await,
+            #[cfg(feature = "sql")]
+            Command::Sql(args) => sql::run(*args, &self.global, interrupt).await,
+            Command::Tables(args) => tables::run(args, &self.global, interrupt).await,
+            Command::Schema(args) => schema::run(args, &self.global, interrupt).await,
+            Command::Completions(args) => {
+                manual::completions(<Self as clap::CommandFactory>::command(), &args).map(|()| ExitCode::SUCCESS)
+            }
+            Command::Man(args) => {
+                manual::man(<Self as clap::CommandFactory>::command(), &args).map(|()| ExitCode::SUCCESS)
+            }
             Command::Restore(args) => Box::pin(restore::run(args, &self.global, interrupt)).await,
             Command::Verify(args) => verify::run(args, &self.global, interrupt).await,
         }
