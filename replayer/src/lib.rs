@@ -13,6 +13,7 @@ pub mod key_schema;
 pub mod output;
 pub mod plan;
 pub mod restore;
+pub mod rewind;
 #[cfg(feature = "sql")]
 pub mod sql;
 pub mod state;

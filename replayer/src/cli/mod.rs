@@ -10,6 +10,7 @@ pub mod diff;
 pub mod export;
 pub mod log;
 pub mod restore;
+pub mod rewind;
 pub mod schema;
 pub mod show;
 #[cfg(feature = "sql")]
@@ -39,6 +40,7 @@ pub const ABSENT_EXIT_CODE: u8 = 10;
   replay export --journal s3://bucket/prefix --table notes-table-dev --at '10 minutes ago' --output notes.json
   replay show --table notes-table-dev --key noteId=5b1a --at 2020-03-29T10:00:00Z
   replay restore --table notes-table-dev --at latest --as notes-table-dev-restored
+  replay rewind --table notes-table-dev --before 2026-11-22T10:00:00Z
   replay log --table notes-table-dev --since '2 hours ago'
   replay verify --table notes-table-dev
 
@@ -80,6 +82,8 @@ pub enum Command {
     Man(manual::ManArgs),
     /// Make a new table with a table's state at a cut, and prove it
     Restore(restore::Args),
+    /// Take a table back in place: undo what changed after a cut, or in a window, and nothing else
+    Rewind(rewind::Args),
     /// Check every checksum, and that no change is missing
     Verify(verify::Args),
 }
@@ -107,6 +111,7 @@ impl Cli {
                 manual::man(<Self as clap::CommandFactory>::command(), &args).map(|()| ExitCode::SUCCESS)
             }
             Command::Restore(args) => Box::pin(restore::run(args, &self.global, interrupt)).await,
+            Command::Rewind(args) => Box::pin(rewind::run(args, &self.global, interrupt)).await,
             Command::Verify(args) => verify::run(args, &self.global, interrupt).await,
         }
     }

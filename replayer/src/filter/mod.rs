@@ -20,7 +20,7 @@ pub const NESTING_MAX: usize = 64;
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum FilterError {
     /// Not an expression.
-    #[error("cannot read --where: {message}\n  {line}\n  {caret}")]
+    #[error("cannot read the condition: {message}\n  {line}\n  {caret}")]
     Syntax {
         /// What is wrong.
         message: String,
@@ -30,7 +30,7 @@ pub enum FilterError {
         caret: String,
     },
     /// Longer than [`EXPRESSION_BYTES_MAX`].
-    #[error("cannot read --where: it has {found} bytes, at most {EXPRESSION_BYTES_MAX} are allowed")]
+    #[error("cannot read the condition: it has {found} bytes, at most {EXPRESSION_BYTES_MAX} are allowed")]
     Length {
         /// Bytes found.
         found: usize,

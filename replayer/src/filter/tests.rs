@@ -138,7 +138,7 @@ fn an_error_shows_the_place() {
     let error = |text: &str| Filter::parse(text).unwrap_err().to_string();
     assert_eq!(
         error("author = 'ada' AND country == 'DE'"),
-        "cannot read --where: equality is written =\n  author = 'ada' AND country == 'DE'\n                             ^"
+        "cannot read the condition: equality is written =\n  author = 'ada' AND country == 'DE'\n                             ^"
     );
     for (text, part, column) in [
         ("", "found the end", 0),

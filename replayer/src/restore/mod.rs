@@ -35,6 +35,7 @@ pub use groups::GroupedDigest;
 pub use pace::Pace;
 pub use read_back::{Difference, Differences};
 pub use run_file::{RunFile, RunState, default_folder, new_run_id};
+pub(crate) use service::classify;
 pub use service::{DynamoDb, ScanPage, SdkItem, ServiceError, TableService, TargetTable};
 pub use settings::Unset;
 pub use survey::{Survey, survey};

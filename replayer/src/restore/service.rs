@@ -277,7 +277,7 @@ fn target(table: &TableDescription) -> TargetTable {
     }
 }
 
-fn classify<E>(error: &SdkError<E>) -> ServiceError
+pub(crate) fn classify<E>(error: &SdkError<E>) -> ServiceError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     SdkError<E>: std::error::Error,

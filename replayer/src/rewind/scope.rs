@@ -1,0 +1,172 @@
+//! Where in a table's history a rewind lies, and whether the table of today can be rewound so far.
+//!
+//! What enters are the table's timelines with their coverage, the cuts and the live table; what leaves are the cuts, no longer
+//! relative, and the segments to read, or why it cannot be done. Pure. The promises stand in SEMANTICS.md, "Rewinds".
+
+use journal::error::Result;
+use journal::listing::ListedSegment;
+use journal::model::{KeyAttributes, Second, SequenceNumber, TableName, TimelineLabel};
+
+use super::error::{RewindError, flags, told};
+use super::table::LiveTable;
+use crate::coverage::{CoveredTimeline, Ending, Interval, choose};
+use crate::cut::{Cut, CutRequest, Position};
+use crate::merge::{RunInput, RunKind};
+
+/// The part of history that a rewind is about.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    /// Index of the timeline.
+    pub(super) timeline: usize,
+    /// Changes up to here are not undone.
+    pub(super) from: Cut,
+    /// Changes after here are not undone; none for all.
+    pub(super) to: Option<Cut>,
+    /// The segments to read.
+    pub(super) inputs: Vec<RunInput>,
+    /// Segments of the timeline.
+    pub(super) segments: usize,
+    /// Until when the journal has been read.
+    pub(super) through: Option<Second>,
+    /// The last record.
+    pub(super) last: Option<SequenceNumber>,
+    /// What the user should know.
+    pub(super) notes: Vec<String>,
+}
+
+/// Chooses the timeline and the segments.
+pub(super) fn scope(
+    table: &TableName,
+    timelines: &[CoveredTimeline],
+    (from, to): (CutRequest, Option<CutRequest>),
+    label: Option<&TimelineLabel>,
+    live: Option<&LiveTable>,
+) -> Result<Scope> {
+    let choice = choose(table, timelines, from, label, false)?;
+    let (from, mut notes) = (choice.cut, choice.notes);
+    let Some(covered) = timelines.get(choice.timeline) else {
+        return Err(
+            RewindError::Gap { table: table.clone(), cut: from, reason: "it lies in no timeline".to_owned() }.into()
+        );
+    };
+    let interval = choice.interval.and_then(|at| covered.intervals.get(at));
+    still_the_same(table, timelines, choice.timeline, from, live)?;
+    let gap = |reason: String| RewindError::Gap { table: table.clone(), cut: from, reason };
+    if let Some(gap_after) = interval.and_then(|interval| interval.gap_after.as_ref()) {
+        return Err(gap(gap_after.reason.clone()).into());
+    }
+    if let Some(Interval { ending: Ending::Ended { reason }, through, .. }) = interval {
+        return Err(gap(format!("its stream ended at {} ({reason})", told(*through))).into());
+    }
+    if interval.is_some_and(|interval| interval.ending == Ending::LastRecord) {
+        notes.push("nobody can say whether the table changed after the journal's last record: such items come out as conflicts".to_owned());
+    }
+    let to = match to {
+        None => None,
+        Some(to) => {
+            let end = choose(table, timelines, to, Some(&covered.objects.timeline.label), false)?;
+            notes.extend(end.notes);
+            if end.interval != choice.interval {
+                return Err(gap("a gap lies between the two".to_owned()).into());
+            }
+            if is_after(from, end.cut) {
+                return Err(RewindError::Order { from, to: end.cut }.into());
+            }
+            Some(end.cut)
+        }
+    };
+    let superseded = covered.objects.superseded();
+    let inputs =
+        covered.objects.segments.iter().filter(|segment| !superseded.contains(&segment.key) && reaches(segment, from));
+    Ok(Scope {
+        timeline: choice.timeline,
+        from,
+        to,
+        inputs: inputs
+            .map(|s| RunInput { key: s.key.clone(), size: s.size, kind: RunKind::Segment, from: None })
+            .collect(),
+        segments: covered.objects.segments.len(),
+        through: interval.and_then(|interval| interval.through),
+        last: covered.sequences().map(|(_, last)| last),
+        notes,
+    })
+}
+
+fn is_after(from: Cut, to: Cut) -> bool {
+    match (from.position, to.position) {
+        (Position::Second(_), Position::Second(_)) => from.last_second() > to.last_second(),
+        (Position::Sequence(from), Position::Sequence(to)) => from.cmp_value(&to).is_gt(),
+        // A second and a sequence number cannot be compared without the records: then nothing lies between them.
+        _ => false,
+    }
+}
+
+/// Whether a segment's name allows it to hold records after the cut.
+fn reaches(segment: &ListedSegment, from: Cut) -> bool {
+    let name = &segment.name;
+    match from.position {
+        Position::Second(_) => name.seconds.is_none_or(|(_, last)| !from.has(SequenceNumber::MIN, Some(last))),
+        Position::Sequence(_) => !from.has(name.sequences.1, None),
+    }
+}
+
+/// Whether the table of today is the one that the cut lies in.
+fn still_the_same(
+    table: &TableName,
+    timelines: &[CoveredTimeline],
+    chosen: usize,
+    cut: Cut,
+    live: Option<&LiveTable>,
+) -> Result<(), RewindError> {
+    let id = |at: usize| timelines.get(at)?.objects.table.as_ref()?.table_id.clone();
+    let ended = |at: usize| {
+        let end = timelines.get(at).and_then(|covered| covered.objects.end.as_ref());
+        told(end.map(|end| end.at))
+    };
+    let Some(live) = live else {
+        return Err(RewindError::Missing { table: table.clone(), at: flags(cut) });
+    };
+    // A younger timeline: of the same table, whose stream was switched off and on, or of another one of its name.
+    if let Some(newest) = timelines.len().checked_sub(1).filter(|newest| *newest != chosen) {
+        if id(chosen).is_some() && id(chosen) == id(newest) {
+            let reason = format!("its stream was off for a time after {}", ended(chosen));
+            return Err(RewindError::Gap { table: table.clone(), cut, reason });
+        }
+        return Err(RewindError::Recreated { table: table.clone(), cut, ended: ended(chosen) });
+    }
+    if let (Some(known), Some(found)) = (id(chosen), &live.id)
+        && known != *found
+    {
+        let reason = format!("its id is {found}, the journal's is {known}: it was deleted and made again since");
+        return Err(other(table, reason));
+    }
+    let label = timelines.get(chosen).map(|covered| covered.objects.timeline.label.as_str());
+    if let (Some(known), Some(found)) = (label, &live.stream_label)
+        && known != found
+    {
+        let reason = format!("its stream is {found}, and the journal's newest is {known}");
+        return Err(other(table, reason));
+    }
+    Ok(())
+}
+
+fn other(table: &TableName, reason: String) -> RewindError {
+    RewindError::OtherTable { table: table.clone(), of: "the journal".to_owned(), reason }
+}
+
+/// Checks that the live table has the key that `of` knows, and can be written to.
+pub(super) fn check_key(
+    table: &TableName,
+    of: &str,
+    known: &KeyAttributes,
+    live: &LiveTable,
+) -> Result<(), RewindError> {
+    if live.key != *known {
+        let reason = format!("its key is {}, and was {known}", live.key);
+        return Err(RewindError::OtherTable { table: table.clone(), of: of.to_owned(), reason });
+    }
+    if !matches!(live.status.as_str(), "ACTIVE" | "UPDATING") {
+        return Err(RewindError::NotActive { table: table.clone(), status: live.status.clone() });
+    }
+    Ok(())
+}
