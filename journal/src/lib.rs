@@ -25,6 +25,8 @@ pub mod lambda;
 pub mod layout;
 pub mod lifecycle;
 pub mod listing;
+#[cfg(feature = "maintenance")]
+pub mod maintenance;
 pub mod merge;
 pub mod model;
 #[cfg(feature = "control")]

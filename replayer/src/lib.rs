@@ -10,6 +10,8 @@ pub mod cut;
 pub mod digest;
 pub mod filter;
 pub mod key_schema;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod output;
 pub mod plan;
 pub mod restore;

@@ -102,7 +102,8 @@ impl Mapping {
     pub fn problem(&self) -> Option<&str> {
         self.last_result.as_deref().filter(|result| {
             let result = result.trim();
-            result.to_ascii_uppercase().starts_with("PROBLEM") || result.to_ascii_lowercase().contains("error")
+            let upper = result.to_ascii_uppercase();
+            ["PROBLEM", "FAILED"].iter().any(|word| upper.starts_with(word)) || upper.contains("ERROR")
         })
     }
 }
