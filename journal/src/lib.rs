@@ -6,6 +6,8 @@
 
 pub mod append;
 #[cfg(feature = "cli")]
+pub mod check_deploy;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod compact;
 #[cfg(feature = "control")]

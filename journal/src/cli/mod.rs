@@ -6,6 +6,7 @@
 
 pub mod aws;
 pub mod baseline;
+pub mod check_deploy;
 pub mod compact;
 #[cfg(feature = "embedded")]
 pub mod demo;
@@ -93,6 +94,10 @@ pub enum Command {
     Guard(guard::Args),
     /// Merge short segments into long ones, and delete those that were merged before
     Compact(compact::Args),
+    /// Refuse a deploy that would delete, replace or bare a table
+    ///
+    /// Compares the template that is to be deployed with the one that is, or reads a change set. Works offline.
+    CheckDeploy(check_deploy::Args),
     /// Print the completions of a shell
     Completions(manual::CompletionsArgs),
     /// Write man pages into a folder, one a command
@@ -127,6 +132,7 @@ impl Cli {
             Command::Unprotect(args) => unprotect::run(args, &self.global, interrupt).await,
             Command::Guard(args) => guard::run(args, &self.global, interrupt).await,
             Command::Compact(args) => compact::run(args, &self.global, interrupt).await,
+            Command::CheckDeploy(args) => check_deploy::run(args, &self.global, interrupt),
             Command::Completions(args) => manual::completions(<Self as clap::CommandFactory>::command(), &args),
             Command::Man(args) => manual::man(<Self as clap::CommandFactory>::command(), &args),
             #[cfg(feature = "embedded")]

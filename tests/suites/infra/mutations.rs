@@ -219,7 +219,7 @@ const TEMPLATE: &[Mutation] = &[
     ),
     mutation(
         "guard may delete",
-        "- Sid: WriteLifecycleEvents",
+        "- Sid: AppendWhatIsMissing",
         "Action: s3:PutObject",
         "Action: [s3:PutObject, s3:DeleteObject]",
         COMPACTION,
@@ -254,6 +254,7 @@ const TEMPLATE: &[Mutation] = &[
         "[dynamodb:Scan, dynamodb:DescribeTable, ",
         WRITES,
     ),
+    mutation("guard writes snapshots", "- Sid: AppendWhatIsMissing", "*/checkpoints/*", "*/snapshots/*", WRITES),
     mutation(
         "verification writes",
         "VerificationRole:",

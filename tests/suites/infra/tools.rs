@@ -29,6 +29,11 @@ fn installed(variable: &str, test: &str) -> Option<PathBuf> {
     found
 }
 
+/// The folder with `cfn-lint` and `sam`.
+pub(crate) fn linters(test: &str) -> Option<PathBuf> {
+    installed(LINT, test)
+}
+
 /// Runs our rules against every template of a folder: which rules each of them breaks, by the file's name.
 pub(crate) fn guard(test: &str, rules: &str, folder: &Path) -> Option<BTreeMap<String, BTreeSet<String>>> {
     let program = installed(GUARD, test)?;
