@@ -34,7 +34,7 @@ fn the_incidents_deploy_is_refused_with_its_reason_and_the_ways_out() {
         assert!(refused.stdout.contains(text), "{text} is not in {}", refused.stdout);
     }
     assert!(refused.stderr.contains("refused for 1 reason"), "{}", refused.stderr);
-    check(fixture("other-service.json"), Some(fixture("notes.json")))
+    let _ = check(fixture("other-service.json"), Some(fixture("notes.json")))
         .args(["--accept-loss", "NotesTable"])
         .run()
         .success();
@@ -54,7 +54,7 @@ fn the_incidents_change_set_is_refused() {
 #[test]
 fn with_the_samples_lines_the_same_deploy_leaves_the_table() {
     // The lines themselves deploy; without them the service as it was is refused, for its table is not protected.
-    check(fixture("notes.protected.json"), Some(fixture("notes.json"))).run().success();
+    let _ = check(fixture("notes.protected.json"), Some(fixture("notes.json"))).run().success();
     let bare = check(fixture("notes.json"), None).run().failure(REFUSED);
     assert!(bare.stdout.contains("not protected"), "{}", bare.stdout);
     let other = check(fixture("other-service.json"), Some(fixture("notes.protected.json"))).run().success();
@@ -70,11 +70,11 @@ fn the_replacing_properties_are_those_of_the_resource_schemas() {
     let schemas = python.join("site-packages/cfnlint/data/schemas/resources");
     let mut seen = 0;
     for file in std::fs::read_dir(schemas).unwrap().map(|file| file.unwrap().path()) {
-        let Ok(text) = std::fs::read_to_string(&file) else { continue };
-        if !text.contains("\"AWS::DynamoDB::Table\"") && !text.contains("\"AWS::DynamoDB::GlobalTable\"") {
+        let Ok(schema) = std::fs::read_to_string(&file) else { continue };
+        if !schema.contains("\"AWS::DynamoDB::Table\"") && !schema.contains("\"AWS::DynamoDB::GlobalTable\"") {
             continue;
         }
-        let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
         if !matches!(schema["typeName"].as_str(), Some("AWS::DynamoDB::Table" | "AWS::DynamoDB::GlobalTable")) {
             continue;
         }
@@ -92,7 +92,7 @@ fn the_replacing_properties_are_those_of_the_resource_schemas() {
 #[test]
 fn the_samples_and_our_own_templates_pass() {
     for template in ["samples/sam.yaml", "template.yaml", "backup-account.yaml"] {
-        check(infra(template), Some(infra(template))).run().success();
+        let _ = check(infra(template), Some(infra(template))).run().success();
     }
 }
 
