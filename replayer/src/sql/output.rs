@@ -116,6 +116,7 @@ impl SqlWriter {
             };
             let cells: Vec<Option<String>> = batch.columns().iter().zip(&formatters).map(cell).collect();
             match self.format {
+                SqlFormat::Table if self.is_plan() => self.plan(&cells)?,
                 SqlFormat::Json => self.json(&cells)?,
                 SqlFormat::Csv => {
                     let cells: Vec<String> =
@@ -140,13 +141,28 @@ impl SqlWriter {
     /// # Errors
     /// When the destination cannot be written.
     pub fn finish(mut self) -> io::Result<Destination> {
-        if self.format == SqlFormat::Table {
+        if self.format == SqlFormat::Table && !self.is_plan() {
             self.lay_out()?;
         }
         match self.to {
             Target::Text(destination) => Ok(*destination),
             Target::Parquet(writer) => writer.into_inner().map_err(of_parquet),
         }
+    }
+
+    /// Whether the answer is that of `EXPLAIN`, which is lines of text.
+    fn is_plan(&self) -> bool {
+        self.schema.fields().iter().map(|field| field.name().as_str()).eq(["plan_type", "plan"])
+    }
+
+    /// A plan line by line, whole.
+    fn plan(&mut self, cells: &[Option<String>]) -> io::Result<()> {
+        for (cell, indent) in cells.iter().flatten().zip(["", "  "]) {
+            for line in cell.lines() {
+                self.put(format!("{indent}{}\n", inert(line)).as_bytes())?;
+            }
+        }
+        Ok(())
     }
 
     /// A value as it is shown: inert, and cut with a note.
