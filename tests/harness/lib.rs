@@ -13,7 +13,6 @@ pub mod processes;
 pub mod reference;
 pub mod seed;
 mod supervisor;
-pub mod workload;
 
 use std::io::Write as _;
 

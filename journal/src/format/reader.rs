@@ -194,6 +194,12 @@ impl Tail {
         self.filter.get(filter::page_of(filter::key_hash(key), self.filter.len())).copied()
     }
 
+    /// Where the pages of the key filter end.
+    #[must_use]
+    pub fn pages_end(&self) -> u64 {
+        self.filter.last().map_or(self.footer.filter_offset, |page| page.offset.saturating_add(u64::from(page.length)))
+    }
+
     /// Whether the run may have `key`, given the stored bytes of its page.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use journal::format::{
 use journal::model::{ChangeRecord, Second};
 use journal::store::WriteStore as _;
 use journal::store::memory::MemoryStore;
-use journal_tests::workload::{self, Change, Profile, Workload};
+use journal_benches::workload::{self, Change, Profile, Workload};
 use replayer::cut::{Cut, Position};
 use replayer::merge::{MergeOptions, RunInput, RunKind, for_each_item};
 

@@ -35,19 +35,27 @@ pub struct Profile {
     pub percent: [u64; 3],
     /// Where the generator starts.
     pub seed: u64,
+    /// Milliseconds between two changes lie below this.
+    pub pause_milliseconds: u64,
 }
 
 impl Profile {
     /// A growing table: 60 INSERTs, 30 MODIFYs, 10 REMOVEs in a hundred, images of about 460 bytes as JSON.
     #[must_use]
     pub fn w1() -> Self {
-        Self { name: "W1", items: 0, percent: [60, 30, 10], seed: 0x5EED_0001 }
+        Self { name: "W1", items: 0, percent: [60, 30, 10], seed: 0x5EED_0001, pause_milliseconds: 40 }
+    }
+
+    /// The same traffic, `changes` of it over so many days.
+    #[must_use]
+    pub fn over_days(self, changes: u64, days: u64) -> Self {
+        Self { pause_milliseconds: (2 * days * 86_400_000 / changes.max(1)).max(1), ..self }
     }
 
     /// A table of `items` items that is mostly updated: 15 INSERTs, 80 MODIFYs, 5 REMOVEs in a hundred.
     #[must_use]
     pub fn w2(items: usize) -> Self {
-        Self { name: "W2", items, percent: [15, 80, 5], seed: 0x5EED_0002 }
+        Self { name: "W2", items, percent: [15, 80, 5], seed: 0x5EED_0002, pause_milliseconds: 40 }
     }
 }
 
@@ -146,7 +154,7 @@ impl Iterator for Workload {
     type Item = Change;
 
     fn next(&mut self) -> Option<Change> {
-        self.milliseconds += self.random.below(40);
+        self.milliseconds += self.random.below(self.profile.pause_milliseconds);
         self.sequence += 1 + self.random.below(100);
         let event = (u128::from(self.random.next()) << 64) | u128::from(self.random.next());
         let [inserts, modifies, _] = self.profile.percent;
@@ -246,6 +254,35 @@ impl Change {
         })
     }
 
+    /// The item's id, as it stands in its key.
+    #[must_use]
+    pub fn id_text(&self) -> String {
+        uuid(self.id())
+    }
+
+    /// The change's second.
+    #[must_use]
+    pub fn second(&self) -> u64 {
+        self.second
+    }
+
+    /// The change as a line of plain JSON without type names and without what is the same in every record, for a rival's table:
+    /// smaller than the service's own form, and so the harder rival.
+    #[must_use]
+    pub fn plain_json(&self) -> String {
+        let image = |note: &Option<Note>| note.as_ref().map_or_else(|| "null".to_owned(), Note::plain_json);
+        format!(
+            "{{\"noteId\":\"{}\",\"seq\":\"{}\",\"second\":{},\"kind\":\"{}\",\"ttl\":{},\"new\":{},\"old\":{}}}",
+            uuid(self.id()),
+            self.sequence_text(),
+            self.second,
+            self.kind.as_str(),
+            self.by_ttl,
+            image(&self.new),
+            image(&self.old)
+        )
+    }
+
     /// The change as one record of Lambda's JSON.
     #[must_use]
     pub fn lambda_json(&self) -> String {
@@ -284,6 +321,11 @@ impl Note {
         attributes
     }
 
+    fn plain_json(&self) -> String {
+        let replies: Vec<String> = self.replies.iter().map(|reply| format!("{{{}}}", reply.plain_json())).collect();
+        format!("{{{},\"replies\":[{}]}}", self.text.plain_json(), replies.join(","))
+    }
+
     fn json(&self) -> String {
         let replies: Vec<String> = self.replies.iter().map(|reply| format!("{{\"M\":{{{}}}}}", reply.json())).collect();
         format!(
@@ -308,6 +350,11 @@ impl Text {
 
     fn attributes(&self) -> Attributes {
         self.fields().into_iter().map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).collect()
+    }
+
+    fn plain_json(&self) -> String {
+        let fields = self.fields().map(|(name, value)| format!("\"{name}\":\"{value}\""));
+        fields.join(",")
     }
 
     fn json(&self) -> String {
