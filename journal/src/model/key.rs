@@ -5,6 +5,7 @@
 //! the record alone, without which one item could get two byte forms.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -125,9 +126,10 @@ pub struct KeyAttribute {
 }
 
 /// The key's attributes, one or two, in the order of their names.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(transparent)]
-pub struct KeyAttributes(Vec<KeyAttribute>);
+///
+/// A clone shares them: every record carries them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyAttributes(Arc<[KeyAttribute]>);
 
 impl KeyAttributes {
     /// One or two attributes in any order.
@@ -140,7 +142,7 @@ impl KeyAttributes {
         if !(1..=2).contains(&attributes.len()) {
             return Err(KeyError::Count { found: attributes.len() });
         }
-        Ok(Self(attributes))
+        Ok(Self(attributes.into()))
     }
 
     /// Names and types as a record's `Keys` shows them.
@@ -157,6 +159,15 @@ impl KeyAttributes {
             Ok(KeyAttribute { name: name.clone(), key_type })
         });
         Self::new(attributes.collect::<Result<_, KeyError>>()?)
+    }
+
+    /// Whether these are exactly the names and types of a record's `Keys`.
+    pub(crate) fn are_of(&self, keys: &Attributes) -> bool {
+        // Both are in the order of the names.
+        let same = |own: &KeyAttribute, (name, value): (&String, &AttributeValue)| {
+            own.name == *name && own.key_type.as_str() == value.type_name()
+        };
+        self.0.len() == keys.len() && self.0.iter().zip(keys).all(|(own, key)| same(own, key))
     }
 
     /// The attributes, sorted by name.
@@ -179,6 +190,12 @@ impl fmt::Display for KeyAttributes {
             write!(f, "{comma}{} ({})", attribute.name, attribute.key_type.as_str())?;
         }
         Ok(())
+    }
+}
+
+impl serde::Serialize for KeyAttributes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter())
     }
 }
 

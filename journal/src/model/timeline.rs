@@ -1,6 +1,7 @@
 //! Timelines: one stream of one table, named by the stream's label.
 
 use std::fmt;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -76,9 +77,13 @@ impl<'de> serde::Deserialize<'de> for TimelineLabel {
     }
 }
 
-/// The ARN of a table's stream: `arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL`.
+/// The ARN of a table's stream: `arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL`. A clone shares it: every record
+/// carries one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamArn {
+pub struct StreamArn(Arc<Named>);
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Named {
     text: String,
     timeline: Timeline,
 }
@@ -97,31 +102,31 @@ impl StreamArn {
         let (table, label) = resource.split_once("/stream/").ok_or_else(syntax)?;
         let table = TableName::parse(table).map_err(|_| syntax())?;
         let label = TimelineLabel::parse(label)?;
-        Ok(Self { text: text.to_owned(), timeline: Timeline { table, label } })
+        Ok(Self(Arc::new(Named { text: text.to_owned(), timeline: Timeline { table, label } })))
     }
 
     /// The whole ARN.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// Table and label.
     #[must_use]
     pub fn timeline(&self) -> &Timeline {
-        &self.timeline
+        &self.0.timeline
     }
 }
 
 impl fmt::Display for StreamArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
 impl serde::Serialize for StreamArn {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
+        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -187,9 +187,10 @@ impl<'de> DeserializeSeed<'de> for Value {
     }
 }
 
-#[derive(serde::Deserialize)]
+/// The type key of a value.
+#[derive(Clone, Copy, serde::Deserialize)]
 #[serde(field_identifier, rename_all = "UPPERCASE")]
-enum Type {
+pub(super) enum Type {
     S,
     N,
     B,
@@ -264,7 +265,7 @@ impl<'de> Visitor<'de> for List {
 }
 
 /// Reads a set whose members `F` makes the seeds of.
-struct Set<F>(F);
+pub(super) struct Set<F>(pub(super) F);
 
 impl<'de, F, M> DeserializeSeed<'de> for Set<F>
 where
@@ -303,7 +304,8 @@ where
     }
 }
 
-struct NumberText;
+/// Reads a number, spelled as a string.
+pub(super) struct NumberText;
 
 impl<'de> DeserializeSeed<'de> for NumberText {
     type Value = Number;
@@ -325,7 +327,8 @@ impl Visitor<'_> for NumberText {
     }
 }
 
-struct BytesText;
+/// Reads bytes, spelled in base64.
+pub(super) struct BytesText;
 
 impl<'de> DeserializeSeed<'de> for BytesText {
     type Value = Vec<u8>;

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::attribute::Item;
+use super::canonical::{self, EncodedItem};
 use super::ignored::Ignored;
 use super::record::{self, Parts, RecordError};
 use super::time::{OptionalTime, Time};
@@ -66,12 +67,34 @@ pub fn decode_record_of(raw: &[u8], stream: Option<&StreamArn>) -> Result<Stream
 /// # Errors
 /// When the document as a whole is not JSON or has no `Records`.
 pub fn decode_event(bytes: &[u8]) -> Result<Batch, EventError> {
+    if let Some(records) = decode_sound(bytes) {
+        return Ok(Batch { records, quarantined: Vec::new() });
+    }
     let event: Event<'_> = serde_json::from_slice(bytes).map_err(|error| EventError { reason: error.to_string() })?;
     let mut batch = Batch::default();
     for raw in event.records {
         push(&mut batch, raw.get().as_bytes(), None);
     }
     Ok(batch)
+}
+
+/// The records of a document in which everything is as it should be, in one pass. None for any other: what is wrong in it, and
+/// what is to be kept aside, is found by splitting it into its records.
+fn decode_sound(bytes: &[u8]) -> Option<Vec<StreamRecord>> {
+    let event: SoundEvent<'_> = sonic_rs::from_slice(bytes).ok()?;
+    let mut records: Vec<StreamRecord> = Vec::with_capacity(event.records.len());
+    for record in event.records {
+        let decoded = record.into_record_like(None, records.last()).ok()?;
+        records.push(decoded);
+    }
+    Some(records)
+}
+
+/// A document whose records are read where they stand.
+#[derive(Deserialize)]
+struct SoundEvent<'a> {
+    #[serde(rename = "Records", borrow)]
+    records: Vec<EventRecord<'a>>,
 }
 
 /// Decodes a record into `batch`, as a record or as quarantined.
@@ -117,7 +140,19 @@ impl EventRecord<'_> {
     /// # Errors
     /// When it is not understood.
     pub fn into_stream_record(self, stream: Option<&StreamArn>) -> Result<StreamRecord, RecordError> {
+        self.into_record_like(stream, None)
+    }
+
+    /// As [`EventRecord::into_stream_record`]; what is the same in `like`, the record before it, is shared with it.
+    fn into_record_like(
+        self,
+        stream: Option<&StreamArn>,
+        like: Option<&StreamRecord>,
+    ) -> Result<StreamRecord, RecordError> {
         let stream = match (self.stream, stream) {
+            (Some(text), _) if like.is_some_and(|like| like.stream.as_str() == text) => {
+                like.map(|like| like.stream.clone()).ok_or(RecordError::Missing { field: "eventSourceARN" })?
+            }
             (Some(text), _) => StreamArn::parse(&text).map_err(|error| RecordError::Stream { error })?,
             (None, Some(stream)) => stream.clone(),
             (None, None) => return Err(RecordError::Missing { field: "eventSourceARN" }),
@@ -130,11 +165,11 @@ impl EventRecord<'_> {
             sequence: change.sequence.as_deref(),
             second,
             keys: change.keys,
-            new: change.new,
-            old: change.old,
+            new: change.new.map(record::Item::Encoded),
+            old: change.old.map(record::Item::Encoded),
             user: self.user.and_then(|identity| record::user(identity.identity_type, identity.principal_id)),
         };
-        record::assemble(stream, parts)
+        record::assemble_like(stream, parts, like.map(|like| &like.key_attributes))
     }
 }
 
@@ -201,8 +236,8 @@ struct Identity {
 struct Change<'a> {
     time: Option<Time>,
     keys: Option<Attributes>,
-    new: Option<Attributes>,
-    old: Option<Attributes>,
+    new: Option<EncodedItem>,
+    old: Option<EncodedItem>,
     sequence: Option<Cow<'a, str>>,
     view: Option<Cow<'a, str>>,
 }
@@ -239,9 +274,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Change<'a> {
                         ChangeField::Time => {
                             set(&mut change.time, "ApproximateCreationDateTime", map.next_value_seed(OptionalTime)?)?;
                         }
-                        ChangeField::Keys => set(&mut change.keys, "Keys", image(&mut map, "Keys")?)?,
-                        ChangeField::NewImage => set(&mut change.new, "NewImage", image(&mut map, "NewImage")?)?,
-                        ChangeField::OldImage => set(&mut change.old, "OldImage", image(&mut map, "OldImage")?)?,
+                        ChangeField::Keys => set(&mut change.keys, "Keys", item(&mut map, "Keys", Item)?)?,
+                        ChangeField::NewImage => {
+                            set(&mut change.new, "NewImage", item(&mut map, "NewImage", canonical::Item)?)?;
+                        }
+                        ChangeField::OldImage => {
+                            set(&mut change.old, "OldImage", item(&mut map, "OldImage", canonical::Item)?)?;
+                        }
                         ChangeField::SequenceNumber => {
                             set(&mut change.sequence, "SequenceNumber", map.next_value_seed(OptionalText)?)?;
                         }
@@ -271,22 +310,27 @@ fn set<T, E: de::Error>(field: &mut Option<T>, name: &'static str, value: Option
     }
 }
 
-fn image<'de, A: MapAccess<'de>>(map: &mut A, name: &'static str) -> Result<Option<Attributes>, A::Error> {
-    map.next_value_seed(OptionalItem).map_err(|error| A::Error::custom(format_args!("{name}: {error}")))
+fn item<'de, A: MapAccess<'de>, S: DeserializeSeed<'de>>(
+    map: &mut A,
+    name: &'static str,
+    seed: S,
+) -> Result<Option<S::Value>, A::Error> {
+    map.next_value_seed(OptionalItem(seed)).map_err(|error| A::Error::custom(format_args!("{name}: {error}")))
 }
 
-struct OptionalItem;
+/// Reads an item that may be null by a seed.
+struct OptionalItem<S>(S);
 
-impl<'de> DeserializeSeed<'de> for OptionalItem {
-    type Value = Option<Attributes>;
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for OptionalItem<S> {
+    type Value = Option<S::Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_option(self)
     }
 }
 
-impl<'de> Visitor<'de> for OptionalItem {
-    type Value = Option<Attributes>;
+impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for OptionalItem<S> {
+    type Value = Option<S::Value>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map of attribute names and values")
@@ -301,7 +345,7 @@ impl<'de> Visitor<'de> for OptionalItem {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        Item.deserialize(deserializer).map(Some)
+        self.0.deserialize(deserializer).map(Some)
     }
 }
 

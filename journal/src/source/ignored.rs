@@ -30,7 +30,8 @@ impl<'de> DeserializeSeed<'de> for Ignored {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_ignored_any(self)
+        // Not `deserialize_ignored_any`: a parser may skip in its own way then, and go as deep as the bytes do.
+        deserializer.deserialize_any(self)
     }
 }
 

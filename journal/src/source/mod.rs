@@ -4,6 +4,7 @@
 //! what cannot be understood, [`QuarantinedRecord`](crate::append::QuarantinedRecord)s. Knows nothing of segments.
 
 pub mod attribute;
+mod canonical;
 mod compressed;
 pub mod event;
 pub mod files;

@@ -6,6 +6,7 @@
 
 use thiserror::Error;
 
+use super::canonical::EncodedItem;
 use crate::append::QuarantinedRecord;
 use crate::error::{Classify, Kind};
 use crate::model::{
@@ -140,6 +141,40 @@ impl RecordError {
     }
 }
 
+/// An item as a source has it: a tree, or encoded as it was read.
+#[derive(Debug)]
+pub(super) enum Item {
+    Tree(Attributes),
+    Encoded(EncodedItem),
+}
+
+impl Item {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Tree(attributes) => attributes.is_empty(),
+            Self::Encoded(item) => item.is_empty(),
+        }
+    }
+
+    /// The image without its key attributes, which must be exactly those of `keys`.
+    fn without_key(self, part: &'static str, keys: &Attributes) -> Result<Image, RecordError> {
+        let other_key = |name: &str| RecordError::OtherKey { image: part, name: cut_name(name) };
+        let image = match self {
+            Self::Encoded(item) => item.image_without(keys).map_err(other_key)?,
+            Self::Tree(mut image) => {
+                for (name, value) in keys {
+                    match image.remove(name) {
+                        Some(found) if found == *value => {}
+                        _ => return Err(other_key(name)),
+                    }
+                }
+                Image::encode(&image)
+            }
+        };
+        image.map_err(|error| RecordError::Image { image: part, error })
+    }
+}
+
 /// A record's parts as the source spelled them.
 #[derive(Debug, Default)]
 pub(super) struct Parts<'a> {
@@ -148,8 +183,8 @@ pub(super) struct Parts<'a> {
     pub(super) sequence: Option<&'a str>,
     pub(super) second: Option<Second>,
     pub(super) keys: Option<Attributes>,
-    pub(super) new: Option<Attributes>,
-    pub(super) old: Option<Attributes>,
+    pub(super) new: Option<Item>,
+    pub(super) old: Option<Item>,
     pub(super) user: Option<UserIdentity>,
 }
 
@@ -164,6 +199,15 @@ pub(super) struct Parts<'a> {
 /// - An image without any attribute is taken as no image: every item has its key, so no item is meant. Programs that
 ///   cannot express an absent image write it so.
 pub(super) fn assemble(stream: StreamArn, parts: Parts<'_>) -> Result<StreamRecord, RecordError> {
+    assemble_like(stream, parts, None)
+}
+
+/// As [`assemble`]; where the key's attributes are those of `like`, they are shared with it.
+pub(super) fn assemble_like(
+    stream: StreamArn,
+    parts: Parts<'_>,
+    like: Option<&KeyAttributes>,
+) -> Result<StreamRecord, RecordError> {
     let cut = |text: &str| super::attribute::cut(text).to_owned();
     if let Some(view) = parts.view.filter(|view| *view != VIEW_NEEDED) {
         return Err(RecordError::View { found: cut(view) });
@@ -177,7 +221,10 @@ pub(super) fn assemble(stream: StreamArn, parts: Parts<'_>) -> Result<StreamReco
     let sequence = SequenceNumber::parse(parts.sequence.ok_or(RecordError::Missing { field: "SequenceNumber" })?)
         .map_err(|error| RecordError::Sequence { error })?;
     let keys = parts.keys.ok_or(RecordError::Missing { field: "Keys" })?;
-    let key_attributes = KeyAttributes::of(&keys).map_err(|error| RecordError::Key { error })?;
+    let key_attributes = match like {
+        Some(like) if like.are_of(&keys) => like.clone(),
+        _ => KeyAttributes::of(&keys).map_err(|error| RecordError::Key { error })?,
+    };
     let key = ItemKey::encode(&key_attributes, &keys).map_err(|error| RecordError::Key { error })?;
     let new = parts.new.filter(|image| !image.is_empty());
     let old = parts.old.filter(|image| !image.is_empty());
@@ -196,21 +243,10 @@ pub(super) fn assemble(stream: StreamArn, parts: Parts<'_>) -> Result<StreamReco
     if let Some(contradiction) = contradiction {
         return Err(RecordError::Contradiction { kind: kind.as_str(), contradiction });
     }
-    let new = new.map(|image| without_key("NewImage", image, &keys)).transpose()?;
-    let old = old.map(|image| without_key("OldImage", image, &keys)).transpose()?;
+    let new = new.map(|image| image.without_key("NewImage", &keys)).transpose()?;
+    let old = old.map(|image| image.without_key("OldImage", &keys)).transpose()?;
     let record = ChangeRecord { key, sequence, second: parts.second, kind, old, new, user: parts.user };
     Ok(StreamRecord { stream, key_attributes, record })
-}
-
-/// The image without its key attributes, which must be exactly those of `keys`.
-fn without_key(part: &'static str, mut image: Attributes, keys: &Attributes) -> Result<Image, RecordError> {
-    for (name, value) in keys {
-        match image.remove(name) {
-            Some(found) if found == *value => {}
-            _ => return Err(RecordError::OtherKey { image: part, name: cut_name(name) }),
-        }
-    }
-    Image::encode(&image).map_err(|error| RecordError::Image { image: part, error })
 }
 
 fn cut_name(name: &str) -> String {

@@ -36,8 +36,8 @@ pub fn stream_record(stream: &StreamArn, record: &Record) -> Result<StreamRecord
         sequence: change.sequence_number(),
         second,
         keys: item("Keys", change.keys())?,
-        new: item("NewImage", change.new_image())?,
-        old: item("OldImage", change.old_image())?,
+        new: item("NewImage", change.new_image())?.map(record::Item::Tree),
+        old: item("OldImage", change.old_image())?.map(record::Item::Tree),
         user,
     };
     record::assemble(stream.clone(), parts)
