@@ -90,11 +90,45 @@ fn decode_sound(bytes: &[u8]) -> Option<Vec<StreamRecord>> {
     Some(records)
 }
 
-/// A document whose records are read where they stand.
-#[derive(Deserialize)]
+/// A document whose records are read where they stand. What it has beside them is skipped with a bound on depth, which a
+/// derived reader would leave to the parser.
 struct SoundEvent<'a> {
-    #[serde(rename = "Records", borrow)]
     records: Vec<EventRecord<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum EventField {
+    Records,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for SoundEvent<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EventVisitor;
+
+        impl<'de> Visitor<'de> for EventVisitor {
+            type Value = SoundEvent<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an event as an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SoundEvent<'de>, A::Error> {
+                let mut records = None;
+                while let Some(field) = map.next_key()? {
+                    match field {
+                        EventField::Records => set(&mut records, "Records", Some(map.next_value()?))?,
+                        EventField::Other => map.next_value_seed(Ignored::default())?,
+                    }
+                }
+                records.map(|records| SoundEvent { records }).ok_or_else(|| A::Error::missing_field("Records"))
+            }
+        }
+
+        deserializer.deserialize_map(EventVisitor)
+    }
 }
 
 /// Decodes a record into `batch`, as a record or as quarantined.
@@ -209,7 +243,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for EventRecord<'a> {
                         RecordField::Stream => {
                             set(&mut record.stream, "eventSourceARN", map.next_value_seed(OptionalText)?)?;
                         }
-                        RecordField::User => set(&mut record.user, "userIdentity", map.next_value()?)?,
+                        RecordField::User => {
+                            set(&mut record.user, "userIdentity", map.next_value_seed(OptionalIdentity)?)?;
+                        }
                         RecordField::Change => set(&mut record.change, "dynamodb", map.next_value()?)?,
                         RecordField::Other => map.next_value_seed(Ignored::default())?,
                     }
@@ -223,12 +259,68 @@ impl<'de: 'a, 'a> Deserialize<'de> for EventRecord<'a> {
 }
 
 /// `userIdentity`, spelled as Lambda does and as the streams service does.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 struct Identity {
-    #[serde(rename = "type", alias = "Type")]
     identity_type: Option<String>,
-    #[serde(rename = "principalId", alias = "PrincipalId")]
     principal_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum IdentityField {
+    #[serde(rename = "type", alias = "Type")]
+    Type,
+    #[serde(rename = "principalId", alias = "PrincipalId")]
+    PrincipalId,
+    #[serde(other)]
+    Other,
+}
+
+/// Reads an identity that may be null.
+struct OptionalIdentity;
+
+impl<'de> DeserializeSeed<'de> for OptionalIdentity {
+    type Value = Option<Identity>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OptionalIdentity {
+    type Value = Option<Identity>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a user identity as an object")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut identity = Identity::default();
+        while let Some(field) = map.next_key()? {
+            let (place, name) = match field {
+                IdentityField::Type => (&mut identity.identity_type, "type"),
+                IdentityField::PrincipalId => (&mut identity.principal_id, "principalId"),
+                IdentityField::Other => {
+                    map.next_value_seed(Ignored::default())?;
+                    continue;
+                }
+            };
+            set(place, name, map.next_value_seed(OptionalText)?.map(Cow::into_owned))?;
+        }
+        Ok(Some(identity))
+    }
 }
 
 /// `dynamodb`: what changed.

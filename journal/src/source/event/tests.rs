@@ -337,6 +337,10 @@ fn a_megabyte_of_nesting_is_an_error_wherever_it_stands() {
         assert!(decode_record(text.as_bytes()).is_err());
         assert!(decode_event(format!("{{\"Records\":[{text}").as_bytes()).is_err());
     }
+    for open in ["[", "{\"a\":"] {
+        let document = format!("{{\"unknown\":{}", bomb(open));
+        assert!(decode_event(document.as_bytes()).is_err());
+    }
 }
 
 proptest! {
