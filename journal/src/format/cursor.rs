@@ -358,6 +358,30 @@ impl BlockCursor {
         self.sequence
     }
 
+    /// What the current record is.
+    #[must_use]
+    #[inline]
+    pub fn kind(&self) -> RecordKind {
+        self.kind
+    }
+
+    /// The image after the current record.
+    #[must_use]
+    #[inline]
+    pub fn new_image(&self) -> Option<&[u8]> {
+        let images = if self.footer.kind == RunKind::Rows { &self.buffers[META] } else { &self.buffers[NEW] };
+        self.new.as_ref().filter(|_| self.columns >= Columns::New).and_then(|range| images.get(range.clone()))
+    }
+
+    /// Whether the block has a record after the current one; none says that it ends here.
+    #[must_use]
+    #[inline]
+    pub(crate) fn next_has_same_key(&self) -> Option<bool> {
+        let [_, meta, ..] = &self.buffers;
+        let [_, at, ..] = self.positions;
+        (self.left > 0).then(|| meta.get(at).is_some_and(|flags| flags & FLAG_SAME_KEY != 0))
+    }
+
     /// The second of the current record.
     #[must_use]
     #[inline]

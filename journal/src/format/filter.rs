@@ -6,9 +6,9 @@ use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter, FilterRef};
 use super::error::Problem;
 use super::wire::{Wire, put_length};
 
-const KEYS_A_PAGE: usize = 1024;
+const KEYS_A_PAGE: usize = 512;
 const DESCRIPTOR_BYTES: usize = 20;
-/// Pages of more than this many bytes are refused: a page of 1024 keys has about 1,400.
+/// Pages of more than this many bytes are refused: a page of 512 keys has about 700.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The hash of an encoded key that the filter knows it by.
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_key_is_found_and_few_others() {
-        for count in [1u64, 2, 3, 4, 5, 10, 100, 1000, 1024, 1025, 5000] {
+        for count in [1u64, 2, 3, 4, 5, 10, 100, 511, 512, 513, 1000, 1024, 1025, 5000] {
             let mut hashes: Vec<u64> = (0..count).map(|n| key_hash(&n.to_le_bytes())).collect();
             let (bytes, directory, pages) = build(&mut hashes).unwrap();
             let directory = parse_directory(&directory, pages, 0).unwrap();

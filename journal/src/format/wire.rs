@@ -113,6 +113,21 @@ impl<'a> Wire<'a> {
 
     #[inline]
     pub(super) fn varint(&mut self) -> Result<u64, Problem> {
+        // One or two bytes are nearly all of them; what they cost is a part of every record's cost.
+        match self.bytes.get(self.at..) {
+            Some([first, ..]) if *first < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*first))
+            }
+            Some([first, second @ 1..0x80, ..]) => {
+                self.at += 2;
+                Ok(u64::from(*first & 0x7F) | (u64::from(*second) << 7))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Problem> {
         let first = self.byte()?;
         if first < 0x80 {
             return Ok(u64::from(first));

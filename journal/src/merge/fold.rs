@@ -57,6 +57,12 @@ impl KeyState {
         self.started && self.key.as_slice() != key
     }
 
+    /// Whether any record of a key was added.
+    #[inline]
+    pub(super) fn is_started(&self) -> bool {
+        self.started
+    }
+
     /// Begins the next key.
     #[inline]
     pub(super) fn reset(&mut self) {

@@ -20,6 +20,8 @@ pub(super) struct Heap {
     /// Bytes that runs which have ended had read.
     pub(super) bytes_read: u64,
     compare_content: bool,
+    /// A key whose prefix is lower stands in the first run alone.
+    bound: Option<u64>,
     scratch: [Vec<u8>; 2],
 }
 
@@ -32,10 +34,13 @@ struct Entry {
 impl Entry {
     fn set_prefix(&mut self) {
         let key = self.run.cursor.key();
-        let mut bytes = [0u8; 8];
-        for (to, from) in bytes.iter_mut().zip(key) {
-            *to = *from;
-        }
+        let bytes = key.first_chunk::<8>().copied().unwrap_or_else(|| {
+            let mut bytes = [0u8; 8];
+            for (to, from) in bytes.iter_mut().zip(key) {
+                *to = *from;
+            }
+            bytes
+        });
         self.prefix = u64::from_be_bytes(bytes);
     }
 
@@ -58,6 +63,7 @@ impl Heap {
             records: 0,
             bytes_read: 0,
             compare_content,
+            bound: None,
             scratch: [Vec::new(), Vec::new()],
         };
         for mut run in runs {
@@ -74,6 +80,7 @@ impl Heap {
             heap.sift_down(at);
         }
         heap.drop_duplicates()?;
+        heap.find_bound();
         Ok(heap)
     }
 
@@ -86,8 +93,48 @@ impl Heap {
     /// Leaves the lowest record.
     #[inline]
     pub(super) fn next(&mut self) -> Result<()> {
-        self.advance_at(0)?;
-        self.drop_duplicates()
+        let Some(entry) = self.runs.first_mut() else { return Ok(()) };
+        if entry.run.advance(&mut self.decompressor)? {
+            self.records += 1;
+            entry.set_prefix();
+            if self.bound.is_none_or(|bound| entry.prefix < bound) {
+                return Ok(());
+            }
+            self.sift_down(0);
+        } else {
+            self.leave(0);
+        }
+        self.drop_duplicates()?;
+        self.find_bound();
+        Ok(())
+    }
+
+    /// The lowest prefix of all runs but the first.
+    fn find_bound(&mut self) {
+        self.bound = self.runs.iter().skip(1).take(2).map(|entry| entry.prefix).min();
+    }
+
+    /// Goes to the last record of the lowest record's key, and gives the run that stands there, when it is plain that no other
+    /// record of the key is needed: no other run has the key, all of the run's records have happened at the cut, and the
+    /// key's last record lies in the same block. None changes nothing but where in the key's records the run stands: those
+    /// that were passed over have no effect.
+    #[inline]
+    pub(super) fn skip_superseded(&mut self) -> Result<Option<&OpenRun>> {
+        let Some(entry) = self.runs.first_mut() else { return Ok(None) };
+        if !entry.run.is_simple() || self.bound.is_some_and(|bound| entry.prefix >= bound) {
+            return Ok(None);
+        }
+        let cursor = &mut entry.run.cursor;
+        loop {
+            match cursor.next_has_same_key() {
+                Some(true) => {
+                    cursor.advance()?;
+                    self.records += 1;
+                }
+                Some(false) => return Ok(self.top()),
+                None => return Ok(None),
+            }
+        }
     }
 
     fn advance_at(&mut self, at: usize) -> Result<()> {
@@ -97,13 +144,18 @@ impl Heap {
             entry.set_prefix();
             self.sift_down(at);
         } else {
-            let ended = self.runs.swap_remove(at);
-            self.bytes_read = self.bytes_read.saturating_add(ended.run.bytes_read);
-            // What came to this place was a leaf below it or beside it: it can only have to go down, or up.
-            self.sift_down(at);
-            self.sift_up(at);
+            self.leave(at);
         }
         Ok(())
+    }
+
+    /// Takes out a run that has ended.
+    fn leave(&mut self, at: usize) {
+        let ended = self.runs.swap_remove(at);
+        self.bytes_read = self.bytes_read.saturating_add(ended.run.bytes_read);
+        // What came to this place was a leaf below it or beside it: it can only have to go down, or up.
+        self.sift_down(at);
+        self.sift_up(at);
     }
 
     /// Copies of the lowest record stand right below it: they are left, so that every record is visited once.

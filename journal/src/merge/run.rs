@@ -82,6 +82,8 @@ pub(super) struct BlocksRead {
     pub(super) span_bytes: u64,
     /// Where blocks that are corrupt are named; an error when none.
     pub(super) unreadable: Option<UnreadableList>,
+    /// Whether all records of the run have happened at the cut.
+    pub(super) all_before: bool,
 }
 
 /// What was fetched to open a run.
@@ -183,10 +185,16 @@ impl OpenRun {
             from: None,
             bytes_read: 0,
             source: Source::File { file, buffer: Vec::new() },
-            read: BlocksRead { blocks, columns: Columns::All, narrow: false, span_bytes: 0, unreadable: None },
+            read: BlocksRead { blocks, columns: Columns::All, narrow: false, span_bytes: 0, unreadable: None, all_before: false },
             done: 0,
             broken: false,
         })
+    }
+
+    /// Whether all records of the run have happened at the cut, so that the last one of a key is all that is needed of it.
+    #[inline]
+    pub(super) fn is_simple(&self) -> bool {
+        self.read.all_before && self.from.is_none() && self.read.unreadable.is_none()
     }
 
     /// Memory that the run takes while it is read, in bytes.

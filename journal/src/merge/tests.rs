@@ -145,3 +145,37 @@ async fn one_key_is_read_without_the_runs_that_do_not_have_it() {
         assert_eq!((report.items, report.records > 0), (items, records), "{key}");
     }
 }
+
+/// The short way, in which the records of a key that are superseded are passed over, must give what the long way gives: a run whose
+/// records have all happened, beside runs that share keys with it or do not, over many blocks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compacted_run_gives_the_state_that_its_segments_give() {
+    let store = Arc::new(MemoryStore::default());
+    let (inputs, mut records) = segments(&store).await;
+    records.sort_by(|a, b| (&a.key, a.sequence).cmp(&(&b.key, b.sequence)));
+    let stream = StreamArn::parse("arn:aws:dynamodb:x:0:table/notes/stream/1").unwrap();
+    let cuts = [u64::from(u32::MAX), 1_001_599, 1_000_801];
+    for parts in [1, 3] {
+        let mut compacted = Vec::new();
+        for (number, part) in
+            records.chunk_by(|a, b| a.key == b.key).collect::<Vec<_>>().chunks(300 / parts).enumerate()
+        {
+            let part: Vec<ChangeRecord> = part.iter().flat_map(|key| key.iter().cloned()).collect();
+            let options = WriterOptions { block_bytes: 4 << 10, ..WriterOptions::columns() };
+            let run = RunWriter::encode(options, stream.clone(), names(), &part).unwrap();
+            let key = format!("c{parts}-{number}");
+            store.put_new(&key, Bytes::from(run.bytes)).await.unwrap();
+            compacted.push(RunInput { key, size: run.size, kind: RunKind::Segment, from: None });
+        }
+        for at in cuts {
+            let cut = Cut { position: Position::Second(Second::new(at).unwrap()), inclusive: true };
+            let (expected, _) = state(&store, &inputs, cut, 64 << 20).await;
+            let (found, report) = state(&store, &compacted, cut, 64 << 20).await;
+            assert!(found == expected, "{parts} runs at {at}");
+            assert_eq!((report.keys, report.items), (300, u64::try_from(expected.len()).unwrap()));
+            // A young segment on top of them: some keys are in both, each record in one or in two.
+            let both: Vec<RunInput> = compacted.iter().chain(&inputs[39..]).cloned().collect();
+            assert!(state(&store, &both, cut, 64 << 20).await.0 == expected, "{parts} runs and a segment at {at}");
+        }
+    }
+}

@@ -313,11 +313,11 @@ fn encode_part(attribute: &KeyAttribute, value: &AttributeValue, bytes: &mut Vec
 
 fn escape(tag: u8, from: &[u8], bytes: &mut Vec<u8>) {
     bytes.push(tag);
-    for &byte in from {
-        bytes.push(byte);
-        if byte == 0 {
-            bytes.push(0xFF);
+    for (at, part) in from.split(|byte| *byte == 0).enumerate() {
+        if at > 0 {
+            bytes.extend_from_slice(&[0, 0xFF]);
         }
+        bytes.extend_from_slice(part);
     }
     bytes.extend_from_slice(&[0, 1]);
 }

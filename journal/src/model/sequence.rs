@@ -45,10 +45,12 @@ impl SequenceNumber {
         if text.is_empty() || text.len() > DIGITS_MAX || !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(syntax());
         }
-        // Two halves of at most 20 digits fit 128 bits with room; the sum is put together bytewise.
-        let (high_text, low_text) = text.split_at(text.len().saturating_sub(19));
-        let high: u128 = if high_text.is_empty() { 0 } else { high_text.parse().map_err(|_| syntax())? };
-        let low: u128 = low_text.parse().map_err(|_| syntax())?;
+        // 19 digits fit 64 bits, so no step needs a check; the sum is put together bytewise.
+        let digits = |text: &[u8]| text.iter().fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+        let (high_text, low_text) = text.as_bytes().split_at(text.len().saturating_sub(19));
+        let (top_text, high_text) = high_text.split_at(high_text.len().saturating_sub(19));
+        let low = u128::from(digits(low_text));
+        let high = u128::from(digits(top_text)) * 10_000_000_000_000_000_000 + u128::from(digits(high_text));
         // high < 10^21 < 2^70 and 10^19 < 2^64, so the product has at most 134 bits: split it once more.
         let scale: u128 = 10_000_000_000_000_000_000;
         let mask = u128::from(u64::MAX);

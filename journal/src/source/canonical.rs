@@ -68,13 +68,13 @@ impl EncodedItem {
                 return Err(name);
             }
         }
-        let mut image = Vec::with_capacity(self.bytes.len() + 9);
+        let of_key = |entry: &&Entry| keys.keys().any(|key| key.as_bytes() == entry.name(&self.bytes));
+        let left = self.bytes.len() - self.entries.iter().filter(of_key).map(|e| e.end - e.start).sum::<usize>();
+        // Exactly as much as is needed: bytes that are shared later need no other place for it then.
+        let mut image = Vec::with_capacity(left + 1);
         put_int(&mut image, self.entries.len() - keys.len());
-        for entry in &self.entries {
-            let name = entry.name(&self.bytes);
-            if !keys.keys().any(|key| key.as_bytes() == name) {
-                image.extend_from_slice(entry.whole(&self.bytes));
-            }
+        for entry in self.entries.iter().filter(|entry| !of_key(entry)) {
+            image.extend_from_slice(entry.whole(&self.bytes));
         }
         if image.len() > IMAGE_BYTES_MAX {
             return Ok(Err(ImageError::Size { found: image.len() }));

@@ -24,14 +24,15 @@ impl Time {
     /// The second; none for 0, which is how programs write a time that they were not given.
     pub(super) fn second(self) -> Result<Option<Second>, RecordError> {
         let (number, text) = match self {
-            Self::Number(number) => (Some(number), number.to_string()),
-            Self::Text(text) => (text.parse::<f64>().ok(), text),
+            Self::Number(number) => (Some(number), None),
+            Self::Text(text) => (text.parse::<f64>().ok(), Some(text)),
         };
-        let found = || RecordError::Time { found: cut(&text).to_owned() };
+        let spelled = || text.clone().unwrap_or_else(|| number.unwrap_or_default().to_string());
+        let found = || RecordError::Time { found: cut(&spelled()).to_owned() };
         let second = if let Some(number) = number {
             Second::from_epoch(number).map_err(|_| found())?
         } else {
-            let time: jiff::Timestamp = text.parse().map_err(|_| found())?;
+            let time: jiff::Timestamp = spelled().parse().map_err(|_| found())?;
             let floor = time.as_millisecond().div_euclid(1000);
             Second::new(u64::try_from(floor).map_err(|_| found())?).map_err(|_| found())?
         };
@@ -70,7 +71,7 @@ impl<'de> Visitor<'de> for OptionalTime {
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(Some(Time::Text(number.to_string())))
+        Ok(Some(u32::try_from(number).map_or_else(|_| Time::Text(number.to_string()), |n| Time::Number(f64::from(n)))))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
