@@ -135,8 +135,9 @@ impl fmt::Debug for Destination {
 
 enum Compressing {
     Plain(BufWriter<Counted>),
-    Gzip(GzEncoder<BufWriter<Counted>>),
-    Zstd(zstd::Encoder<'static, BufWriter<Counted>>),
+    // An item is written in many small pieces, each of which would cost the encoder a call: it gets them gathered.
+    Gzip(BufWriter<GzEncoder<BufWriter<Counted>>>),
+    Zstd(BufWriter<zstd::Encoder<'static, BufWriter<Counted>>>),
 }
 
 enum Raw {
@@ -249,8 +250,8 @@ impl Destination {
         let file = builder.tempfile_in(folder).map_err(create)?;
         let counted = BufWriter::with_capacity(BUFFER_BYTES, Counted { raw: Raw::File(file), bytes: 0 });
         let writer = match Compression::of(path) {
-            Compression::Gzip => Compressing::Gzip(GzEncoder::new(counted, flate2::Compression::default())),
-            Compression::Zstd => Compressing::Zstd(zstd::Encoder::new(counted, ZSTD_LEVEL).map_err(create)?),
+            Compression::Gzip => Compressing::Gzip(gathered(GzEncoder::new(counted, flate2::Compression::default()))),
+            Compression::Zstd => Compressing::Zstd(gathered(zstd::Encoder::new(counted, ZSTD_LEVEL).map_err(create)?)),
             Compression::None => Compressing::Plain(counted),
         };
         Ok(Self { name: path.display().to_string(), file: Some((path.to_owned(), force)), writer })
@@ -279,8 +280,8 @@ impl Destination {
         let failed = |source| OutputError::Write { name: name.clone(), source };
         let buffered = match self.writer {
             Compressing::Plain(writer) => writer,
-            Compressing::Gzip(writer) => writer.finish().map_err(failed)?,
-            Compressing::Zstd(writer) => writer.finish().map_err(failed)?,
+            Compressing::Gzip(writer) => last(writer).and_then(GzEncoder::finish).map_err(failed)?,
+            Compressing::Zstd(writer) => last(writer).and_then(zstd::Encoder::finish).map_err(failed)?,
         };
         let mut counted = buffered.into_inner().map_err(|error| failed(error.into_error()))?;
         counted.flush().map_err(failed)?;
@@ -289,6 +290,15 @@ impl Destination {
         }
         Ok(counted.bytes)
     }
+}
+
+fn gathered<W: Write>(encoder: W) -> BufWriter<W> {
+    BufWriter::with_capacity(BUFFER_BYTES, encoder)
+}
+
+/// Writes what was gathered, and gives the encoder.
+fn last<W: Write>(writer: BufWriter<W>) -> io::Result<W> {
+    writer.into_inner().map_err(io::IntoInnerError::into_error)
 }
 
 /// A temporary file is its owner's alone by default; an export has the permissions that any new file has.

@@ -185,7 +185,7 @@ fn sinks(context: &Context) -> Vec<Row> {
             Selection::default(),
             MergeOptions::default(),
             &never,
-            |_| {},
+            |_, _| {},
         );
         context.runtime.block_on(made).expect("an export")
     };
