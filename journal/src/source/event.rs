@@ -25,6 +25,9 @@ use crate::append::Batch;
 use crate::error::{Classify, Kind};
 use crate::model::{Attributes, StreamArn, StreamRecord};
 
+/// Lists and objects that a document may nest to be read in one pass: twice as many as attributes may, and what is around them.
+const DOCUMENT_LEVELS_MAX: usize = 128;
+
 /// Why a document is not an event of stream records.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[error("not an event of stream records: {reason}")]
@@ -81,6 +84,10 @@ pub fn decode_event(bytes: &[u8]) -> Result<Batch, EventError> {
 /// The records of a document in which everything is as it should be, in one pass. None for any other: what is wrong in it, and
 /// what is to be kept aside, is found by splitting it into its records.
 fn decode_sound(bytes: &[u8]) -> Option<Vec<StreamRecord>> {
+    // The parser skips a value of the wrong type by a recursion that it does not bound.
+    if nested_deeper_than(bytes, DOCUMENT_LEVELS_MAX) {
+        return None;
+    }
     let event: SoundEvent<'_> = sonic_rs::from_slice(bytes).ok()?;
     let mut records: Vec<StreamRecord> = Vec::with_capacity(event.records.len());
     for record in event.records {
@@ -88,6 +95,33 @@ fn decode_sound(bytes: &[u8]) -> Option<Vec<StreamRecord>> {
         records.push(decoded);
     }
     Some(records)
+}
+
+/// Whether JSON goes down more than `levels` lists and objects. What is no JSON may be called either.
+fn nested_deeper_than(json: &[u8], levels: usize) -> bool {
+    let (mut bytes, mut depth) = (json.iter(), 0usize);
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => loop {
+                match bytes.next() {
+                    Some(b'\\') => {
+                        bytes.next();
+                    }
+                    Some(b'"') | None => break,
+                    Some(_) => {}
+                }
+            },
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > levels {
+                    return true;
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// A document whose records are read where they stand. What it has beside them is skipped with a bound on depth, which a

@@ -343,6 +343,16 @@ fn a_megabyte_of_nesting_is_an_error_wherever_it_stands() {
     }
 }
 
+#[test]
+fn nesting_is_counted_outside_of_strings_alone() {
+    for (json, levels) in
+        [("[]", 1), ("[[],[[]]]", 3), (r#"{"a":"[[[{","b":["\"[[",{}]}"#, 3), (r#"["\\\\",[]]"#, 2), ("1", 0)]
+    {
+        assert!(!nested_deeper_than(json.as_bytes(), levels), "{json}");
+        assert!(levels == 0 || nested_deeper_than(json.as_bytes(), levels - 1), "{json}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
