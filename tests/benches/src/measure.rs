@@ -76,6 +76,12 @@ impl Pair {
         Spread::of(self.rounds.iter().map(|(case, _)| case.processor).collect())
     }
 
+    /// The limit's seconds by the processor.
+    #[must_use]
+    pub fn limit_processor(&self) -> Spread {
+        Spread::of(self.rounds.iter().map(|(_, limit)| limit.processor).collect())
+    }
+
     /// The limit's seconds by the clock.
     #[must_use]
     pub fn limit_clock(&self) -> Spread {

@@ -76,7 +76,7 @@ pub fn rows(context: &Context) -> Vec<Row> {
         );
         let changes = number(payloads.changes);
         let what = format!("append, Lambda JSON to segment bytes, batches of {batch}: share of R_append");
-        let (ours, limit) = (pair.processor().median / changes * 1e6, pair.limit_clock().median / changes * 1e6);
+        let (ours, limit) = (pair.processor().median / changes * 1e6, pair.limit_processor().median / changes * 1e6);
         rows.push(
             Row::spread("append", what, Bar::AtLeast(90.0), "%", pair.share())
                 .note(format!("{ours:.2} µs of processor a change, R_append {limit:.2}")),
