@@ -185,7 +185,14 @@ impl OpenRun {
             from: None,
             bytes_read: 0,
             source: Source::File { file, buffer: Vec::new() },
-            read: BlocksRead { blocks, columns: Columns::All, narrow: false, span_bytes: 0, unreadable: None, all_before: false },
+            read: BlocksRead {
+                blocks,
+                columns: Columns::All,
+                narrow: false,
+                span_bytes: 0,
+                unreadable: None,
+                all_before: false,
+            },
             done: 0,
             broken: false,
         })
