@@ -13,6 +13,9 @@ pub mod processes;
 pub mod reference;
 pub mod seed;
 mod supervisor;
+// The traffic that the benches measure, for suites that want the same.
+#[path = "../benches/src/workload.rs"]
+pub mod workload;
 
 use std::io::Write as _;
 
