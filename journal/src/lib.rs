@@ -33,6 +33,8 @@ pub mod merge;
 pub mod model;
 #[cfg(feature = "control")]
 pub mod protect;
+#[cfg(feature = "streams")]
+pub mod redrive;
 pub mod source;
 pub mod status;
 pub mod store;

@@ -4,7 +4,8 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 /// What happens to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +18,15 @@ pub enum Fault {
     LoseAnswer,
     /// Passed on; the answer's body ends this many bytes too early.
     CutBody(usize),
+    /// Never answered: held until the client goes away. Where it says so the request is passed on and done before.
+    Stall {
+        /// Whether it is done.
+        done: bool,
+    },
 }
+
+/// Decides by the request what happens to it.
+type Decide = Box<dyn FnMut(&Seen) -> Option<Fault> + Send>;
 
 /// A request that came by.
 #[derive(Debug, Clone)]
@@ -28,6 +37,8 @@ pub struct Seen {
     pub target: String,
     /// Headers, names in lower case.
     pub headers: Vec<(String, String)>,
+    /// When its head had come.
+    pub at: Instant,
 }
 
 impl Seen {
@@ -43,13 +54,23 @@ impl Seen {
 pub struct FaultyProxy {
     port: u16,
     state: Arc<Mutex<State>>,
+    /// Told of every request and of every stall.
+    stalled: Arc<Condvar>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     faults: Vec<(String, Fault)>,
+    decide: Option<Decide>,
     seen: Vec<Seen>,
+    stalls: u64,
     ended: bool,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("faults", &self.faults).field("stalls", &self.stalls).finish_non_exhaustive()
+    }
 }
 
 impl FaultyProxy {
@@ -60,19 +81,23 @@ impl FaultyProxy {
         let port = listener.local_addr().unwrap().port();
         let state = Arc::<Mutex<State>>::default();
         let shared = Arc::clone(&state);
+        let stalled = Arc::<Condvar>::default();
+        let stalling = Arc::clone(&stalled);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if shared.lock().unwrap().ended {
                     return;
                 }
-                let (Ok(stream), shared) = (stream, Arc::clone(&shared)) else { continue };
+                let (Ok(stream), shared, stalling) = (stream, Arc::clone(&shared), Arc::clone(&stalling)) else {
+                    continue;
+                };
                 // A connection that breaks is the client's to notice.
                 std::thread::spawn(move || {
-                    let _ = serve(&stream, upstream, &shared);
+                    let _ = serve(&stream, upstream, &shared, &stalling);
                 });
             }
         });
-        Self { port, state }
+        Self { port, state, stalled }
     }
 
     /// Its URL.
@@ -84,6 +109,34 @@ impl FaultyProxy {
     /// The next requests of `method` meet these faults, in this order; those after them meet none.
     pub fn plan(&self, method: &str, faults: impl IntoIterator<Item = Fault>) {
         self.state.lock().unwrap().faults.extend(faults.into_iter().map(|fault| (method.to_owned(), fault)));
+    }
+
+    /// Requests that no plan is about meet what `decide` says.
+    pub fn decide(&self, decide: impl FnMut(&Seen) -> Option<Fault> + Send + 'static) {
+        self.state.lock().unwrap().decide = Some(Box::new(decide));
+    }
+
+    /// Waits until `count` requests in all have stalled.
+    ///
+    /// # Panics
+    /// When they do not within a minute.
+    pub fn wait_for_stalls(&self, count: u64) {
+        let waits = |state: &mut State| state.stalls < count;
+        let guard = self.state.lock().unwrap();
+        let (_state, late) = self.stalled.wait_timeout_while(guard, Duration::from_mins(1), waits).unwrap();
+        assert!(!late.timed_out(), "no request stalled");
+    }
+
+    /// Waits for a request of `method` that `matches`, and says when its head had come.
+    ///
+    /// # Panics
+    /// When none comes within a minute.
+    pub fn wait_for(&self, method: &str, matches: impl Fn(&Seen) -> bool) -> Instant {
+        let find = |state: &State| state.seen.iter().find(|seen| seen.method == method && matches(seen)).map(|s| s.at);
+        let waits = |state: &mut State| find(state).is_none();
+        let guard = self.state.lock().unwrap();
+        let (state, _) = self.stalled.wait_timeout_while(guard, Duration::from_mins(1), waits).unwrap();
+        find(&state).expect("the request never came")
     }
 
     /// Whether every planned fault has happened.
@@ -107,7 +160,7 @@ impl Drop for FaultyProxy {
     }
 }
 
-fn serve(client: &TcpStream, upstream: u16, state: &Mutex<State>) -> io::Result<()> {
+fn serve(client: &TcpStream, upstream: u16, state: &Mutex<State>, stalled: &Condvar) -> io::Result<()> {
     let mut reader = BufReader::new(client);
     let head = read_head(&mut reader)?;
     let Some(seen) = parse(&head) else { return Ok(()) };
@@ -120,10 +173,22 @@ fn serve(client: &TcpStream, upstream: u16, state: &Mutex<State>) -> io::Result<
     let fault = {
         let mut state = state.lock().unwrap();
         let planned = state.faults.iter().position(|(method, _)| *method == seen.method);
+        let fault = match planned {
+            Some(at) => Some(state.faults.remove(at).1),
+            None => state.decide.as_mut().and_then(|decide| decide(&seen)),
+        };
         state.seen.push(seen);
-        planned.map(|at| state.faults.remove(at).1)
+        stalled.notify_all();
+        fault
+    };
+    let stall = |reader: &mut BufReader<&TcpStream>| {
+        state.lock().unwrap().stalls += 1;
+        stalled.notify_all();
+        // Ends when the client goes away.
+        reader.read(&mut [0]).map(drop)
     };
     match fault {
+        Some(Fault::Stall { done: false }) => return stall(&mut reader),
         Some(Fault::Refuse) => return client.shutdown(Shutdown::Both),
         Some(Fault::Answer(status, code)) => {
             let body = if code.starts_with('<') {
@@ -143,6 +208,7 @@ fn serve(client: &TcpStream, upstream: u16, state: &Mutex<State>) -> io::Result<
     server.read_to_end(&mut answer)?;
     match fault {
         Some(Fault::LoseAnswer) => {}
+        Some(Fault::Stall { .. }) => return stall(&mut reader),
         Some(Fault::CutBody(bytes)) => (&*client).write_all(&answer[..answer.len().saturating_sub(bytes)])?,
         _ => (&*client).write_all(&answer)?,
     }
@@ -166,7 +232,7 @@ fn parse(head: &[u8]) -> Option<Seen> {
     let (method, target) = (request.next()?.to_owned(), request.next()?.to_owned());
     let headers = lines.filter_map(|line| line.split_once(':'));
     let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
-    Some(Seen { method, target, headers })
+    Some(Seen { method, target, headers, at: Instant::now() })
 }
 
 /// The head with its connection closed after the answer, and nothing to wait for before the body.

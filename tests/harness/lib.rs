@@ -10,7 +10,9 @@ pub mod faulty_proxy;
 pub mod merged;
 pub mod ministack;
 pub mod processes;
+pub mod recorded;
 pub mod reference;
+pub mod runtime_api;
 pub mod seed;
 mod supervisor;
 // The traffic that the benches measure, for suites that want the same.

@@ -33,6 +33,18 @@ pub fn replay() -> Program {
     Program::new(&binary("replay"))
 }
 
+/// `stream-trigger`, as built in the same profile as the test.
+#[must_use]
+pub fn stream_trigger() -> Program {
+    Program::new(&binary("stream-trigger"))
+}
+
+/// Any program.
+#[must_use]
+pub fn program(path: &std::path::Path) -> Program {
+    Program::new(path)
+}
+
 /// The path of a built binary. This package builds its own from the same `main.rs`, for building a test builds the programs
 /// of its own package alone: so they are never older than the test.
 ///
@@ -207,6 +219,14 @@ impl Running {
     #[must_use]
     pub fn wait_for_error(&self, text: &str) -> String {
         self.stderr.wait_for(text).unwrap_or_else(|| panic!("{text:?} was never printed: {}", self.so_far()))
+    }
+
+    /// The most memory that it has had so far, in KiB, as Linux tells it.
+    #[must_use]
+    pub fn memory_peak_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.split_whitespace().next()?.parse().ok()
     }
 
     /// Sends a signal, such as `INT`.

@@ -21,6 +21,7 @@ pub mod manual;
 pub mod output;
 pub mod progress;
 pub mod protect;
+pub mod redrive;
 pub mod report;
 pub mod status;
 pub mod unprotect;
@@ -71,6 +72,11 @@ pub enum Command {
     /// to a function, one record a line, lists of records, what an event source mapping left in S3 when it gave a batch
     /// up, or documents from a journal's quarantine.
     Ingest(ingest::Args),
+    /// Append what an event source mapping gave up
+    ///
+    /// Reads the on-failure destination of the mapping: every object of an S3 destination, or a queue's messages. Each
+    /// batch is appended and marked; what is marked is passed over the next time.
+    Redrive(redrive::Args),
     /// Follow the streams of live tables
     Follow(follow::Args),
     /// Show what the journal holds and how far it reaches
@@ -125,6 +131,7 @@ impl Cli {
         match self.command {
             Command::Init(args) => init::run(args, &self.global, interrupt).await,
             Command::Ingest(args) => ingest::run(args, &self.global, interrupt).await,
+            Command::Redrive(args) => redrive::run(args, &self.global, interrupt).await,
             Command::Follow(args) => follow::run(args, &self.global, interrupt).await,
             Command::Status(args) => status::run(args, &self.global, interrupt).await,
             Command::Baseline(args) => baseline::run(args, &self.global, interrupt).await,

@@ -19,9 +19,9 @@
 //!
 //! # Permissions
 //!
-//! Of the journal, under its prefix: `s3:GetObject` and `s3:PutObject` on objects, `s3:ListBucket` (without it S3 calls a
-//! missing object forbidden, and a first segment could not be told from a locked door) and `s3:GetBucketVersioning` on the
-//! bucket. What one function needs besides is said where it is written: the trigger's in [`crate::trigger`].
+//! Of the journal, under its prefix: `s3:GetObject` and `s3:PutObject` on objects, `s3:ListBucket` on the bucket, so that a
+//! journal is not begun among other things (without it, or with it for a prefix only, S3 calls a missing object forbidden;
+//! whether it is there is then found out by a create-only put), and `s3:GetBucketVersioning`. What one function needs besides is said where it is written: the trigger's in [`crate::trigger`].
 //!
 //! # Logs
 //!

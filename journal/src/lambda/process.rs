@@ -8,8 +8,10 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use tokio::sync::OnceCell;
 
 use super::settings::FunctionSettings;
+use crate::documents::{self, DocumentError, JournalDocument};
 use crate::error::Result;
-use crate::store::{self, Location, S3Store, WriteStore};
+use crate::layout;
+use crate::store::{self, Location, S3Store, StoreError, WriteStore};
 
 /// A function's process. Made once; clients that are made of its settings share one pool of connections and one source of
 /// credentials.
@@ -60,7 +62,24 @@ impl Process {
             // A file system that is mounted into the function.
             Location::File { .. } => store::open_write(location).await?,
         };
-        store::init_in(&*store).await?;
+        make_or_check(&*store).await?;
         Ok(store)
+    }
+}
+
+/// Looks whether a journal lies there, and makes one where nothing does. Where S3 does not let the function list (also
+/// where a policy lets it list below a prefix only) a missing object is called forbidden: whether `journal.json` is there is
+/// then found out by the create-only put.
+async fn make_or_check(store: &dyn WriteStore) -> Result<(), DocumentError> {
+    match documents::check_journal(store).await {
+        Err(DocumentError::NotAJournal { .. }) => store::init_in(store).await,
+        Err(DocumentError::Store(denied @ StoreError::Denied { .. })) => {
+            let document = documents::to_bytes(&JournalDocument::current())?;
+            match store.put_new(layout::JOURNAL_DOCUMENT, document).await {
+                Ok(_) => Ok(()),
+                Err(_) => Err(denied.into()),
+            }
+        }
+        checked => checked,
     }
 }

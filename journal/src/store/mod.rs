@@ -25,7 +25,7 @@ pub use error::StoreError;
 pub use file::FileStore;
 pub use key::TEMPORARY_FOLDER;
 pub use location::{Location, file_url};
-pub use open::{init, init_in, open_read, open_write};
+pub use open::{init, init_in, open_place, open_read, open_write};
 pub use s3::S3Store;
 
 /// One object in a listing.

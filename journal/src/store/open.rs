@@ -31,6 +31,18 @@ pub async fn open_write(location: &str) -> Result<Arc<dyn WriteStore>, StoreErro
     })
 }
 
+/// Opens a place that is no journal, such as the on-failure destination of an event source mapping: it is read, and small
+/// documents are put into it. A bucket needs no versions for that.
+///
+/// # Errors
+/// As [`open_read`].
+pub async fn open_place(location: &str) -> Result<Arc<dyn WriteStore>, StoreError> {
+    Ok(match Location::parse(location)? {
+        Location::File { path } => Arc::new(FileStore::open_write(location, &path).await?),
+        Location::S3 { bucket, prefix } => Arc::new(S3Store::open_read(location, &bucket, &prefix).await?),
+    })
+}
+
 /// Makes a journal: the folder, where it is one, and `journal.json`. A journal that is there already is left as it is. A
 /// bucket is not made, for its region, versioning and lock are its owner's to choose.
 ///

@@ -110,7 +110,8 @@ async fn look(store: &dyn WriteStore, tables: &aws_sdk_dynamodb::Client, stream:
     let key = layout::table_document(stream.timeline());
     match store.get(&key).await {
         Ok(_) => return Ok(Look::WasThere),
-        Err(StoreError::NotFound { .. }) => {}
+        // Where the bucket may not be listed, S3 calls a missing object forbidden; the put below is create-only.
+        Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     let document = match table::describe(tables, &stream.timeline().table, lambda::now()).await {

@@ -1,8 +1,9 @@
 //! The stream trigger: one event of an event source mapping becomes one segment a timeline, durable before it is answered.
 //!
 //! What enters is the event that Lambda gives; what leaves are segments, quarantined records, `table.json` of a timeline
-//! that is seen for the first time, metrics of each table, and an answer. Knows
-//! nothing of shards, mappings and retries: those are Lambda's.
+//! that is seen for the first time, metrics of each table, and an answer. The promises
+//! and their tests are on the page `TRIGGER.md` beside this crate. Knows nothing of shards, mappings and retries: those are
+//! Lambda's.
 //!
 //! # Why a batch fails whole
 //!
