@@ -10,15 +10,12 @@ use criterion::{Criterion, Throughput};
 use journal::append;
 use journal::store::memory::MemoryStore;
 use journal::trigger::StreamEvent;
+use journal_tests::largest_event::{RECORDS, largest_event};
 use journal_tests::processes::stream_trigger;
 use journal_tests::runtime_api::RuntimeApi;
-use journal_tests::workload::{Profile, Workload, lambda_document};
-
-const RECORDS: usize = 10_000;
 
 fn main() {
-    let changes: Vec<_> = Workload::new(Profile::w1()).take(RECORDS).collect();
-    let payload = lambda_document(&changes);
+    let payload = largest_event();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(memory(&payload));
 

@@ -4,7 +4,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What happens to one request.
@@ -116,6 +116,17 @@ impl FaultyProxy {
         self.state.lock().unwrap().decide = Some(Box::new(decide));
     }
 
+    /// Requests that have stalled so far.
+    #[must_use]
+    pub fn stalls(&self) -> u64 {
+        self.state.lock().unwrap().stalls
+    }
+
+    /// Plans no more faults than have happened.
+    pub fn forget_plans(&self) {
+        self.state.lock().unwrap().faults.clear();
+    }
+
     /// Waits until `count` requests in all have stalled.
     ///
     /// # Panics
@@ -155,7 +166,7 @@ impl FaultyProxy {
 
 impl Drop for FaultyProxy {
     fn drop(&mut self) {
-        self.state.lock().unwrap().ended = true;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 }

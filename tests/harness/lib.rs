@@ -7,6 +7,7 @@
 pub mod cloudformation;
 pub mod dynamodb_local;
 pub mod faulty_proxy;
+pub mod largest_event;
 pub mod merged;
 pub mod ministack;
 pub mod processes;
