@@ -4,7 +4,7 @@
 //! The test command builds the zip and names it in `JOURNAL_TEST_STREAM_TRIGGER_ZIP`.
 
 #[path = "trigger/events.rs"]
-#[allow(dead_code, reason = "the builders are shared with another suite, and few are needed here")]
+#[expect(dead_code, reason = "the builders are shared with another suite, and few are needed here")]
 mod events;
 
 use std::collections::{BTreeMap, BTreeSet};
