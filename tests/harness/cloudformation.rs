@@ -37,13 +37,27 @@ impl CloudFormation {
     /// # Errors
     /// The service's answer, when it is not a success.
     pub fn call(&self, action: &str, parameters: &[(&str, &str)]) -> Result<String, String> {
-        let mut body = format!("Action={action}&Version=2010-05-15");
+        self.query("cloudformation", "2010-05-15", action, parameters)
+    }
+
+    /// One call of another service with a query API, such as IAM.
+    ///
+    /// # Errors
+    /// The service's answer, when it is not a success.
+    pub fn query(
+        &self,
+        service: &str,
+        version: &str,
+        action: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<String, String> {
+        let mut body = format!("Action={action}&Version={version}");
         for (name, value) in parameters {
             write!(body, "&{name}={}", encoded(value)).unwrap();
         }
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let credential = "test/20260101/us-east-1/cloudformation/aws4_request";
+        let credential = format!("test/20260101/us-east-1/{service}/aws4_request");
         let head = format!(
             "POST / HTTP/1.0\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
              Authorization: AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=none\r\n\

@@ -156,6 +156,12 @@ impl FaultyProxy {
         self.state.lock().unwrap().faults.is_empty()
     }
 
+    /// The requests of every method since the last call, which forgets them.
+    #[must_use]
+    pub fn take_all(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.state.lock().unwrap().seen)
+    }
+
     /// The requests of `method` since the last call, which forgets those of every method.
     #[must_use]
     pub fn take_seen(&self, method: &str) -> Vec<Seen> {

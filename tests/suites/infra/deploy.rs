@@ -12,10 +12,10 @@ use journal_tests::ministack::MiniStack;
 
 use crate::tools::text;
 
-const STACK: &str = "journal";
-const BUCKET: &str = "journal-000000000000-us-east-1";
-const BREAK_GLASS: (&str, &str) = ("BreakGlassRoleArn", "arn:aws:iam::000000000000:role/break-glass");
-const CODE: (&str, &str) = ("CodeBucket", "code");
+pub(crate) const STACK: &str = "journal";
+pub(crate) const BUCKET: &str = "journal-000000000000-us-east-1";
+pub(crate) const BREAK_GLASS: (&str, &str) = ("BreakGlassRoleArn", "arn:aws:iam::000000000000:role/break-glass");
+pub(crate) const CODE: (&str, &str) = ("CodeBucket", "code");
 
 /// A zip of one stored file named `bootstrap`, executable.
 fn stub_zip() -> Vec<u8> {
@@ -47,7 +47,7 @@ fn stub_zip() -> Vec<u8> {
     zip
 }
 
-async fn ministack_with_code(test: &str) -> Option<(MiniStack, CloudFormation)> {
+pub(crate) async fn ministack_with_code(test: &str) -> Option<(MiniStack, CloudFormation)> {
     let ministack = MiniStack::start_or_skip(test)?;
     ministack.make_bucket(CODE.1, false).await;
     for name in ["stream-trigger.zip", "scheduled-maintenance.zip", "scheduled-verification.zip"] {
@@ -59,7 +59,7 @@ async fn ministack_with_code(test: &str) -> Option<(MiniStack, CloudFormation)> 
 }
 
 /// Makes a table with a stream of both images, and gives the stream's ARN.
-async fn table(ministack: &MiniStack, name: &str) -> String {
+pub(crate) async fn table(ministack: &MiniStack, name: &str) -> String {
     let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages);
     let made = ministack
         .dynamodb()
