@@ -10,11 +10,36 @@ use journal::error::Result;
 use journal::model::{AttributeValue, Attributes, Image, ItemKey, KeyAttributes};
 use sha2::{Digest as _, Sha256};
 
+/// Bytes of an item's hash.
+pub(crate) const HASH_BYTES: usize = 32;
+
 /// The hash of one item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ItemHash([u8; 32]);
+pub struct ItemHash([u8; HASH_BYTES]);
 
 impl ItemHash {
+    /// The hash's bytes.
+    pub(crate) fn to_bytes(self) -> [u8; HASH_BYTES] {
+        self.0
+    }
+
+    /// The hash of these bytes, as [`ItemHash::to_bytes`] gave them.
+    pub(crate) fn from_bytes(bytes: [u8; HASH_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// The hash in hexadecimal digits.
+    pub(crate) fn to_hex(self) -> String {
+        crate::state::to_hex(&self.0)
+    }
+
+    /// The hash that [`ItemHash::to_hex`] wrote.
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.as_bytes().chunks(2);
+        let bytes = digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        Some(Self(bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()?))
+    }
+
     /// Hashes an item from the bytes of its key and of its image, numbers being plain in both.
     #[must_use]
     pub fn of_bytes(key: &[u8], image: &[u8]) -> Self {

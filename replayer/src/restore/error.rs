@@ -124,6 +124,82 @@ pub enum RestoreError {
         /// The file.
         path: PathBuf,
     },
+    /// A table that no import can make.
+    #[error("table {table} cannot be imported: ImportTable cannot make its local secondary indexes {indexes}")]
+    ImportLocalIndexes {
+        /// The table.
+        table: TableName,
+        /// The indexes' names.
+        indexes: String,
+    },
+    /// Objects for an import can only lie in S3.
+    #[error("objects for an import cannot lie in {place}: ImportTable reads from S3 alone")]
+    ImportPlace {
+        /// The place given.
+        place: String,
+    },
+    /// The service's import failed.
+    #[error("importing table {table} failed: {code}: {reason}")]
+    ImportFailed {
+        /// The table.
+        table: TableName,
+        /// The service's word for it.
+        code: String,
+        /// What it says.
+        reason: String,
+    },
+    /// A run is continued by another way than it was begun.
+    #[error("run {run} of table {table} was begun by another way of restoring")]
+    OtherSink {
+        /// The run.
+        run: String,
+        /// The table.
+        table: TableName,
+    },
+    /// An item could not be encoded.
+    #[error("encoding items: {reason}")]
+    Encoding {
+        /// What went wrong.
+        reason: String,
+    },
+    /// There is no such table to restore into.
+    #[error("there is no table {table}")]
+    NoTable {
+        /// The table.
+        table: TableName,
+    },
+    /// The table has another key.
+    #[error("table {table} has the key {found}, the journal's has {expected}")]
+    OtherKey {
+        /// The table.
+        table: TableName,
+        /// Its key.
+        found: String,
+        /// The journal's.
+        expected: String,
+    },
+    /// The table was written to and is not what the journal says.
+    #[error("table {table} still differs from the journal in {left} items: {}", .samples.iter().map(|sample| sample.key.as_str()).collect::<Vec<_>>().join(", "))]
+    StillDiffers {
+        /// The table.
+        table: TableName,
+        /// How many items differ.
+        left: u64,
+        /// The first of them.
+        samples: Vec<super::existing::Sample>,
+    },
+    /// A temporary file failed.
+    #[error("keeping keys in a temporary file: {reason}")]
+    Spill {
+        /// What the system said.
+        reason: String,
+    },
+    /// Keys that come out of order.
+    #[error("the journal spells the number in key {key} in a way that its order is not that of the table")]
+    KeyOrder {
+        /// The key.
+        key: String,
+    },
     /// The user stopped it.
     #[error("stopped while {doing} table {table}")]
     Interrupted {
@@ -149,16 +225,24 @@ impl Classify for RestoreError {
             | Self::Unsure { .. }
             | Self::Another { .. }
             | Self::Gone { .. }
+            | Self::StillDiffers { .. }
+            | Self::ImportFailed { .. }
             | Self::Differs { .. } => Kind::Conflict,
-            Self::NotActive { .. } | Self::Unprocessed { .. } => Kind::Unavailable,
+            Self::KeyOrder { .. } => Kind::Unsupported,
+            Self::NotActive { .. } | Self::Unprocessed { .. } | Self::Spill { .. } => Kind::Unavailable,
             Self::Partition { .. }
+            | Self::ImportLocalIndexes { .. }
+            | Self::ImportPlace { .. }
+            | Self::OtherSink { .. }
+            | Self::NoTable { .. }
+            | Self::OtherKey { .. }
             | Self::NoSuchKey { .. }
             | Self::Input { .. }
             | Self::NoRun { .. }
             | Self::RunFile { .. } => Kind::Invalid,
             Self::Service { source, .. } => source.kind(),
             Self::Interrupted { .. } => Kind::Interrupted,
-            Self::Lost { .. } => Kind::Internal,
+            Self::Lost { .. } | Self::Encoding { .. } => Kind::Internal,
         }
     }
 
@@ -172,6 +256,21 @@ impl Classify for RestoreError {
             Self::Unsure { table, run } => Some(format!(
                 "if {table} is empty and yours, delete it and run `replay restore --resume {run}` again; else choose another name"
             )),
+            Self::ImportLocalIndexes { .. } => {
+                Some("restore it without --import: then CreateTable makes the indexes and the items are written".to_owned())
+            }
+            Self::ImportPlace { .. } => Some("give a versioned bucket: --import s3://BUCKET/PREFIX".to_owned()),
+            Self::ImportFailed { table, .. } => Some(format!(
+                "the service keeps what it has imported in table {table}, and the reasons in CloudWatch Logs (/aws-dynamodb/imports); \
+                 delete the table and restore again"
+            )),
+            Self::OtherSink { .. } => Some("continue it with --resume RUN alone".to_owned()),
+            Self::NoTable { table } => Some(format!("make a new table instead: --as {table}")),
+            Self::OtherKey { .. } | Self::KeyOrder { .. } => Some("restore into a new table instead: --as NAME".to_owned()),
+            Self::StillDiffers { .. } => {
+                Some("somebody writes to it; run the same command again: it writes only what still differs".to_owned())
+            }
+            Self::Spill { .. } => Some("check free space where temporary files go (TMPDIR)".to_owned()),
             Self::Another { .. } | Self::Gone { .. } => {
                 Some("begin a new restore with another name: --as NAME".to_owned())
             }
@@ -189,6 +288,7 @@ impl Classify for RestoreError {
             | Self::Interrupted { .. }
             | Self::NoSuchKey { .. }
             | Self::Input { .. }
+            | Self::Encoding { .. }
             | Self::Lost { .. } => None,
         }
     }

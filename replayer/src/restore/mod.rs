@@ -5,7 +5,9 @@
 //! "Restores". Knows nothing of command lines.
 
 mod error;
+mod existing;
 mod groups;
+mod import;
 mod pace;
 mod read_back;
 mod run_file;
@@ -31,7 +33,9 @@ use crate::plan::ReplayPlan;
 use crate::state::Selection;
 
 pub use error::RestoreError;
+pub use existing::{Differing, IntoReport, ItemService, KeyElement, Sample};
 pub use groups::GroupedDigest;
+pub use import::{Import, ImportCompression, ImportService, ImportStatus, Staging, check as check_import};
 pub use pace::Pace;
 pub use read_back::{Difference, Differences};
 pub use run_file::{RunFile, RunState, default_folder, new_run_id};
@@ -68,6 +72,12 @@ pub enum Step {
     Counting,
     /// The table is being made.
     Creating,
+    /// Objects for an import are put.
+    Staging,
+    /// The service imports them.
+    Importing,
+    /// The table is compared with the journal.
+    Comparing,
     /// Items are written.
     Writing,
     /// The table is read back.

@@ -83,12 +83,16 @@ pub(super) fn plain_key(schema: &KeySchema, item: &Attributes) -> Result<Vec<u8>
 }
 
 /// Key and hash of an item as the service gives it.
-fn fingerprint(schema: &KeySchema, item: &SdkItem) -> Result<(Vec<u8>, ItemHash)> {
+pub(super) fn fingerprint(schema: &KeySchema, item: &SdkItem) -> Result<(Vec<u8>, ItemHash)> {
     let item = item_from_sdk(item).map_err(|error| ServiceError::Answer { reason: error.to_string() })?;
+    fingerprint_of(schema, &item)
+}
+
+fn fingerprint_of(schema: &KeySchema, item: &Attributes) -> Result<(Vec<u8>, ItemHash)> {
     let (key, rest): (Attributes, Attributes) =
-        item.into_iter().partition(|(name, _)| schema.attributes().contains(name));
-    let key = ItemKey::encode(schema.attributes(), &to_plain(&key))?;
-    let image = Image::encode(&to_plain(&rest))?;
+        to_plain(item).into_iter().partition(|(name, _)| schema.attributes().contains(name));
+    let key = ItemKey::encode(schema.attributes(), &key)?;
+    let image = Image::encode(&rest)?;
     Ok((key.as_bytes().to_vec(), ItemHash::of_bytes(key.as_bytes(), image.as_bytes())))
 }
 
@@ -111,6 +115,21 @@ async fn scan<S: Send + 'static>(
     begin: impl Fn() -> S,
     add: impl Fn(&mut S, Vec<u8>, ItemHash) + Clone + Send + 'static,
 ) -> Result<Vec<S>> {
+    let add = move |state: &mut S, key, hash, _: &Attributes| {
+        add(state, key, hash);
+        Ok(())
+    };
+    scan_items(restore, table, progress, begin, add).await
+}
+
+/// As [`scan`], with the items.
+pub(super) async fn scan_items<S: Send + 'static>(
+    restore: &Restore<'_>,
+    table: &TableName,
+    progress: Progress<'_>,
+    begin: impl Fn() -> S,
+    add: impl Fn(&mut S, Vec<u8>, ItemHash, &Attributes) -> Result<()> + Clone + Send + 'static,
+) -> Result<Vec<S>> {
     let schema = schema(restore, table)?;
     let segments = i32::try_from(restore.options.concurrency.clamp(1, 64)).unwrap_or(1);
     let (counts, mut counted) = tokio::sync::mpsc::unbounded_channel::<u64>();
@@ -128,8 +147,10 @@ async fn scan<S: Send + 'static>(
                 }
                 let page = page(&*service, &table, pause, (segment, segments), start).await?;
                 for item in &page.items {
-                    let (key, hash) = fingerprint(&schema, item)?;
-                    add(&mut state, key, hash);
+                    let item =
+                        item_from_sdk(item).map_err(|error| ServiceError::Answer { reason: error.to_string() })?;
+                    let (key, hash) = fingerprint_of(&schema, &item)?;
+                    add(&mut state, key, hash, &item)?;
                 }
                 // Nobody listens any more only when another segment has failed.
                 let _ = counts.send(u64::try_from(page.items.len()).unwrap_or(u64::MAX));
@@ -257,7 +278,7 @@ fn compare(schema: &KeySchema, journal: &Held, scanned: &Held) -> Differences {
     differences
 }
 
-fn show(schema: &KeySchema, key: &[u8]) -> String {
+pub(super) fn show(schema: &KeySchema, key: &[u8]) -> String {
     let json = schema.decode(key).ok().and_then(|values| {
         let mut text = Vec::new();
         write_dynamodb_json(&values, &mut text).ok()?;

@@ -20,6 +20,11 @@ use crate::cut::{Cut, Position};
 pub enum RunState {
     /// The table may or may not have been made.
     Creating,
+    /// The state is put as objects, and then imported.
+    Importing {
+        /// The import's ARN, when it has begun.
+        import: Option<String>,
+    },
     /// The table was made, and items are written in the order of their keys.
     Writing {
         /// How the table is known again.
@@ -42,6 +47,10 @@ struct Contents {
     partition_key: Option<String>,
     #[serde(default)]
     only: Option<String>,
+    #[serde(default)]
+    import_place: Option<String>,
+    #[serde(default)]
+    import_gzip: bool,
     target: TableName,
     state: RunState,
 }
@@ -98,6 +107,8 @@ impl RunFile {
             allow_partial: false,
             partition_key: None,
             only: None,
+            import_place: None,
+            import_gzip: false,
             target,
             state: RunState::Creating,
         };
@@ -240,6 +251,29 @@ impl RunFile {
     pub fn created(&mut self, table: TargetTable) -> Result<(), RestoreError> {
         self.contents.state = RunState::Writing { table, confirmed: None };
         self.save()
+    }
+
+    /// Notes that objects are put, or that an import has begun, and stores that.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn importing(&mut self, import: Option<String>) -> Result<(), RestoreError> {
+        self.contents.state = RunState::Importing { import };
+        self.save()
+    }
+
+    /// Keeps where objects for an import go, and how they are compressed.
+    #[must_use]
+    pub fn with_import(mut self, place: Option<String>, gzip: bool) -> Self {
+        self.contents.import_place = place;
+        self.contents.import_gzip = gzip;
+        self
+    }
+
+    /// Where objects for an import go, for a run that imports, and whether they are compressed with gzip.
+    #[must_use]
+    pub fn import_place(&self) -> Option<(&str, bool)> {
+        self.contents.import_place.as_deref().map(|place| (place, self.contents.import_gzip))
     }
 
     /// Notes that all items up to `key` are in the table, and stores that.

@@ -31,8 +31,8 @@ impl fmt::Display for Unset {
 
 /// Sets what was set on the table that the journal describes. What cannot be set does not undo the restore: it is listed.
 /// Deletion protection comes last, so that nothing after it can fail.
-pub(super) async fn apply(
-    service: &dyn TableService,
+pub(super) async fn apply<S: TableService + ?Sized>(
+    service: &S,
     table: &TableName,
     arn: Option<&str>,
     settings: &SettingsAfter,
@@ -87,14 +87,19 @@ fn quoted(text: &str) -> String {
     if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-fn note(unset: &mut Vec<Unset>, setting: &str, result: Result<(), ServiceError>, command: impl FnOnce() -> String) {
+pub(super) fn note(
+    unset: &mut Vec<Unset>,
+    setting: &str,
+    result: Result<(), ServiceError>,
+    command: impl FnOnce() -> String,
+) {
     if let Err(error) = result {
         unset.push(Unset { setting: setting.to_owned(), reason: error.to_string(), command: command() });
     }
 }
 
 /// Tries a few times: one setting at a time may be changed, and the table may still be busy with the one before.
-async fn again<F: Future<Output = Result<(), ServiceError>>>(
+pub(super) async fn again<F: Future<Output = Result<(), ServiceError>>>(
     pause: Duration,
     mut call: impl FnMut() -> F,
 ) -> Result<(), ServiceError> {

@@ -129,6 +129,9 @@ pub(super) async fn prepare(
         (RunState::Creating, Some(_)) => {
             return Err(RestoreError::Unsure { table: name, run: run.run().to_owned() });
         }
+        (RunState::Importing { .. }, _) => {
+            return Err(RestoreError::OtherSink { run: run.run().to_owned(), table: name });
+        }
         (RunState::Writing { .. }, None) => {
             return Err(RestoreError::Gone { table: name, run: run.run().to_owned() });
         }
@@ -141,8 +144,8 @@ pub(super) async fn prepare(
     wait_until_active(service, run, pause, interrupt).await
 }
 
-async fn describe(
-    service: &dyn TableService,
+pub(super) async fn describe<S: TableService + ?Sized>(
+    service: &S,
     table: &TableName,
     pause: Duration,
 ) -> Result<Option<TargetTable>, ServiceError> {
@@ -156,8 +159,8 @@ async fn describe(
     }
 }
 
-async fn wait_until_active(
-    service: &dyn TableService,
+pub(super) async fn wait_until_active<S: TableService + ?Sized>(
+    service: &S,
     run: &RunFile,
     pause: Duration,
     interrupt: &Interrupt,

@@ -11,8 +11,8 @@ use journal::model::{
     AttributeValue, Attributes, ChangeKind, ChangeRecord, Image, ItemKey, KeyAttribute, KeyAttributes, KeyType, Number,
     Second, SequenceNumber, StreamArn, StreamRecord,
 };
-use journal::store::WriteStore as _;
 use journal::store::memory::MemoryStore;
+use journal::store::{ReadStore as _, WriteStore as _};
 use journal::table::recreate::PointInTimeRecovery;
 
 use super::*;
@@ -21,25 +21,54 @@ use crate::plan::{ReplayRequest, plan};
 
 /// A service in memory that does to a restore what a real one does.
 #[derive(Debug, Default)]
-struct FakeService {
+pub(super) struct FakeService {
     state: Mutex<FakeState>,
 }
 
 #[derive(Debug, Default)]
-struct FakeState {
+#[expect(clippy::struct_excessive_bools, reason = "each is one way in which the service misbehaves")]
+pub(super) struct FakeState {
     table: Option<TargetTable>,
-    items: BTreeMap<String, SdkItem>,
-    made: u32,
-    puts: u32,
+    pub(super) items: BTreeMap<String, SdkItem>,
+    pub(super) made: u32,
+    pub(super) puts: u32,
     /// Answers to `put`, taken one after the other before any is given honestly.
     put_faults: Vec<Fault>,
     /// Stops the restore after so many puts.
     stop_after: Option<(u32, Interrupt)>,
     /// Keys that vanish when they are written.
     loses: HashSet<String>,
-    settings: Vec<String>,
+    pub(super) settings: Vec<String>,
     refuses_settings: bool,
     describes_until_active: u32,
+    /// Where objects for imports lie.
+    pub(super) imports_from: Option<Arc<MemoryStore>>,
+    pub(super) import_fails: bool,
+    import: Option<super::import::Import>,
+    /// Calls begun.
+    pub(super) calls: u32,
+    /// The call at which everything ends, and whether it is still done.
+    pub(super) dies_at: Option<(u32, bool)>,
+    dead: bool,
+    /// Items replaced on a condition.
+    pub(super) replaced: u32,
+    /// The key of an item that somebody changes right before it is read alone.
+    pub(super) meddles_with: Option<String>,
+    /// Whether the table has another key than the journal's.
+    pub(super) other_key: bool,
+}
+
+impl FakeState {
+    /// A table that is there, with items.
+    pub(super) fn holding(table: TargetTable, items: Vec<SdkItem>) -> Self {
+        let items = items.into_iter().map(|item| (key_of(&item), item)).collect();
+        Self { table: Some(table), items, ..Self::default() }
+    }
+
+    /// Lives again.
+    pub(super) fn revive(&mut self) {
+        (self.dies_at, self.dead) = (None, false);
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -54,28 +83,51 @@ fn key_of(item: &SdkItem) -> String {
 }
 
 impl FakeService {
-    fn with(state: FakeState) -> Arc<Self> {
+    pub(super) fn with(state: FakeState) -> Arc<Self> {
         Arc::new(Self { state: Mutex::new(state) })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, FakeState> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, FakeState> {
         self.state.lock().unwrap()
     }
+
+    /// A call begins: an error when this is the end, or after it.
+    fn begins(&self) -> Result<(), ServiceError> {
+        let mut state = self.lock();
+        state.calls += 1;
+        state.dead |= state.dies_at.is_some_and(|(call, after)| !after && state.calls >= call);
+        if state.dead { Err(gone()) } else { Ok(()) }
+    }
+
+    /// A call was done: an error when its answer is lost.
+    fn ends<T>(&self, answer: T) -> Result<T, ServiceError> {
+        let mut state = self.lock();
+        state.dead |= state.dies_at.is_some_and(|(call, _)| state.calls >= call);
+        if state.dead { Err(gone()) } else { Ok(answer) }
+    }
+}
+
+fn gone() -> ServiceError {
+    ServiceError::Unavailable { reason: "it is gone".to_owned() }
 }
 
 #[async_trait]
 impl TableService for FakeService {
     async fn describe(&self, _: &TableName) -> Result<Option<TargetTable>, ServiceError> {
+        self.begins()?;
         let mut state = self.lock();
         if let Some(left) = state.describes_until_active.checked_sub(1) {
             state.describes_until_active = left;
         } else if let Some(table) = &mut state.table {
             table.status = "ACTIVE".to_owned();
         }
-        Ok(state.table.clone())
+        let table = state.table.clone();
+        drop(state);
+        self.ends(table)
     }
 
     async fn create(&self, input: CreateTableInputBuilder) -> Result<TargetTable, ServiceError> {
+        self.begins()?;
         let mut state = self.lock();
         if state.table.is_some() {
             return Err(ServiceError::InUse);
@@ -89,11 +141,13 @@ impl TableService for FakeService {
             indexes_active: true,
         };
         state.table = Some(table.clone());
-        Ok(table)
+        drop(state);
+        self.ends(table)
     }
 
     async fn put(&self, _: &TableName, items: Vec<SdkItem>) -> Result<Vec<SdkItem>, ServiceError> {
         assert!(items.len() <= 25);
+        self.begins()?;
         let mut state = self.lock();
         state.puts += 1;
         if let Some((puts, interrupt)) = &state.stop_after
@@ -116,7 +170,8 @@ impl TableService for FakeService {
         for item in taken {
             state.items.insert(key_of(&item), item);
         }
-        Ok(left)
+        drop(state);
+        self.ends(left)
     }
 
     async fn scan(
@@ -126,6 +181,7 @@ impl TableService for FakeService {
         total: i32,
         start: Option<SdkItem>,
     ) -> Result<ScanPage, ServiceError> {
+        self.begins()?;
         let state = self.lock();
         let after = start.map(|start| key_of(&start));
         let of_segment = |key: &String| {
@@ -134,7 +190,8 @@ impl TableService for FakeService {
         let items: Vec<SdkItem> =
             state.items.iter().filter(|(key, _)| of_segment(key)).take(7).map(|(_, item)| item.clone()).collect();
         let next = if items.len() == 7 { items.last().cloned() } else { None };
-        Ok(ScanPage { items, next })
+        drop(state);
+        self.ends(ScanPage { items, next })
     }
 
     async fn set_time_to_live(&self, _: &TableName, attribute: &str) -> Result<(), ServiceError> {
@@ -154,18 +211,141 @@ impl TableService for FakeService {
     }
 }
 
+#[async_trait]
+impl ItemService for FakeService {
+    async fn key(&self, _: &TableName) -> Result<Vec<KeyElement>, ServiceError> {
+        self.begins()?;
+        let (name, key_type) = if self.lock().other_key { ("id", "N") } else { ("noteId", "S") };
+        self.ends(vec![KeyElement { name: name.to_owned(), key_type: key_type.to_owned() }])
+    }
+
+    async fn get(&self, _: &TableName, key: &SdkItem) -> Result<Option<SdkItem>, ServiceError> {
+        self.begins()?;
+        let mut state = self.lock();
+        let key = key_of(key);
+        if state.meddles_with.as_ref() == Some(&key) {
+            let meddled = aws_sdk_dynamodb::types::AttributeValue::S("meddled".to_owned());
+            state.items.get_mut(&key).unwrap().insert("content".to_owned(), meddled);
+        }
+        let item = state.items.get(&key).cloned();
+        drop(state);
+        self.ends(item)
+    }
+
+    async fn replace(
+        &self,
+        _: &TableName,
+        key: &SdkItem,
+        expected: Option<&SdkItem>,
+        wanted: Option<&SdkItem>,
+    ) -> Result<Option<bool>, ServiceError> {
+        self.begins()?;
+        let mut state = self.lock();
+        let key = key_of(key);
+        if state.items.get(&key) != expected {
+            drop(state);
+            return self.ends(None);
+        }
+        state.replaced += 1;
+        match wanted {
+            Some(item) => drop(state.items.insert(key, item.clone())),
+            None => drop(state.items.remove(&key)),
+        }
+        drop(state);
+        self.ends(Some(true))
+    }
+}
+
+#[async_trait]
+impl ImportService for FakeService {
+    async fn import(&self, import: &super::import::Import) -> Result<String, ServiceError> {
+        self.begins()?;
+        let running = self.lock().import.clone();
+        if let Some(running) = running {
+            return if running.token == import.token {
+                self.ends("import".to_owned())
+            } else {
+                Err(ServiceError::InUse)
+            };
+        }
+        if self.lock().table.is_some() {
+            return Err(ServiceError::InUse);
+        }
+        let store = self.lock().imports_from.clone().unwrap();
+        let mut state = FakeState::default();
+        for object in store.list_all(&import.prefix).await.unwrap() {
+            let bytes = store.get(&object.key).await.unwrap();
+            let mut text = Vec::new();
+            if object.key.strip_suffix(".gz").is_some() {
+                std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*bytes), &mut text).unwrap();
+            } else {
+                text = zstd::decode_all(&*bytes).unwrap();
+            }
+            for line in String::from_utf8(text).unwrap().lines() {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                let item = journal::source::attribute::parse_item(line["Item"].to_string().as_bytes()).unwrap();
+                let item = journal::source::sdk::item_to_sdk(&item);
+                assert!(state.items.insert(key_of(&item), item).is_none(), "an item is there twice");
+            }
+        }
+        let mut mine = self.lock();
+        mine.made += 1;
+        mine.items = state.items;
+        mine.import = Some(import.clone());
+        mine.table = Some(TargetTable {
+            arn: import.input.get_table_name().clone(),
+            id: Some("imported".to_owned()),
+            created_milliseconds: Some(1),
+            status: "CREATING".to_owned(),
+            indexes_active: true,
+        });
+        drop(mine);
+        self.ends("import".to_owned())
+    }
+
+    async fn import_status(&self, arn: &str) -> Result<ImportStatus, ServiceError> {
+        self.begins()?;
+        assert_eq!(arn, "import");
+        self.ends(if self.lock().import_fails {
+            ImportStatus::Failed { code: "ItemValidationError".to_owned(), reason: "one line".to_owned() }
+        } else {
+            ImportStatus::Completed
+        })
+    }
+
+    async fn find_import(&self, _: Option<&str>, prefix: &str) -> Result<Option<String>, ServiceError> {
+        self.begins()?;
+        let found = self.lock().import.as_ref().is_some_and(|import| import.prefix == prefix);
+        self.ends(found.then(|| "import".to_owned()))
+    }
+
+    async fn set_stream(
+        &self,
+        _: &TableName,
+        _: aws_sdk_dynamodb::types::StreamSpecification,
+    ) -> Result<(), ServiceError> {
+        self.set("stream".to_owned())
+    }
+
+    async fn set_class(&self, _: &TableName, _: aws_sdk_dynamodb::types::TableClass) -> Result<(), ServiceError> {
+        self.set("class".to_owned())
+    }
+}
+
 impl FakeService {
     fn set(&self, setting: String) -> Result<(), ServiceError> {
+        self.begins()?;
         let mut state = self.lock();
         if state.refuses_settings {
             return Err(ServiceError::Denied { reason: "not you".to_owned() });
         }
         state.settings.push(setting);
-        Ok(())
+        drop(state);
+        self.ends(())
     }
 }
 
-fn options(concurrency: usize) -> RestoreOptions {
+pub(super) fn options(concurrency: usize) -> RestoreOptions {
     RestoreOptions { concurrency, pause: Duration::from_micros(10), ..RestoreOptions::default() }
 }
 
@@ -178,6 +358,13 @@ fn item(number: u64) -> Attributes {
         ("content".to_owned(), AttributeValue::S(format!("note {number}"))),
         ("score".to_owned(), AttributeValue::N(Number::parse("1.50").unwrap())),
     ])
+}
+
+/// An item with its key.
+pub(super) fn whole_item(number: u64) -> Attributes {
+    let mut whole = item(number);
+    whole.insert("noteId".to_owned(), AttributeValue::S(format!("note-{number:05}")));
+    whole
 }
 
 /// A journal with `items` items, all made at second 1000.
@@ -207,17 +394,17 @@ async fn journal(items: u64) -> Arc<MemoryStore> {
     store
 }
 
-struct Scene {
+pub(super) struct Scene {
     store: Arc<MemoryStore>,
     plan: ReplayPlan,
-    target: TargetPlan,
+    pub(super) target: TargetPlan,
     selection: Selection,
     folder: tempfile::TempDir,
     interrupt: Interrupt,
 }
 
 impl Scene {
-    async fn new(items: u64) -> Self {
+    pub(super) async fn new(items: u64) -> Self {
         let store = journal(items).await;
         let request = ReplayRequest {
             table: stream().timeline().table.clone(),
@@ -237,11 +424,16 @@ impl Scene {
         }
     }
 
-    fn path(&self) -> PathBuf {
+    /// Chooses items by a condition.
+    pub(super) fn choose(&mut self, condition: &str) {
+        self.selection.filter = Some(crate::filter::Filter::parse(condition).unwrap());
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("sub").join("run.json")
     }
 
-    fn run(&self) -> RunFile {
+    pub(super) fn run(&self) -> RunFile {
         let source = (self.plan.timeline.table.clone(), self.plan.timeline.label.clone());
         let name = self.target.name.clone();
         RunFile::new(self.path(), "r1".to_owned(), "memory:".to_owned(), source, self.plan.cut, name)
@@ -251,7 +443,7 @@ impl Scene {
         self.restoring(service, &options(3)).run(&self.target, run).await
     }
 
-    fn restoring<'a>(&'a self, service: &Arc<FakeService>, options: &'a RestoreOptions) -> Restore<'a> {
+    pub(super) fn restoring<'a>(&'a self, service: &Arc<FakeService>, options: &'a RestoreOptions) -> Restore<'a> {
         let (store, service): (Arc<dyn ReadStore>, Arc<dyn TableService>) = (self.store.clone(), service.clone());
         let selection = self.selection.clone();
         Restore {
@@ -542,5 +734,34 @@ async fn every_lossless_file_is_read_back_with_the_digest_of_the_journal() {
         let refused = export(store, &scene.plan, target, Selection::default(), options, &interrupt, |_, _| {}).await;
         assert_eq!(refused.unwrap_err().kind(), Kind::Invalid);
         assert!(!path.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_restore_stopped_at_any_call_goes_on_and_makes_one_table() {
+    for after in [false, true] {
+        for call in 1.. {
+            let scene = Scene::new(60).await;
+            let service = FakeService::with(FakeState { dies_at: Some((call, after)), ..FakeState::default() });
+            let first = scene.restore(&service, &mut scene.run()).await;
+            service.lock().revive();
+            if first.is_ok() && service.lock().calls < call {
+                break;
+            }
+            if first.is_err() {
+                let mut run = if scene.path().exists() { RunFile::load(&scene.path()).unwrap() } else { scene.run() };
+                match scene.restore(&service, &mut run).await {
+                    Ok(report) => assert_eq!(report.items, 60),
+                    // The answer to CreateTable was lost: the table may be somebody else's, and is left alone.
+                    Err(error) if error.to_string().contains("cannot tell that it made it") && after => {
+                        assert!(service.lock().items.is_empty());
+                        continue;
+                    }
+                    Err(error) => panic!("call {call}, after {after}: {error}"),
+                }
+            }
+            let state = service.lock();
+            assert_eq!((state.items.len(), state.made), (60, 1), "call {call}, after {after}");
+        }
     }
 }

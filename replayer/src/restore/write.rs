@@ -292,7 +292,7 @@ fn sdk_item_bytes(item: &SdkItem) -> usize {
     item.iter().map(|(name, value)| name.len() + sdk_value_bytes(value)).sum()
 }
 
-fn sdk_value_bytes(value: &SdkValue) -> usize {
+pub(super) fn sdk_value_bytes(value: &SdkValue) -> usize {
     match value {
         SdkValue::S(text) => text.len(),
         SdkValue::N(number) => number.len() / 2 + 2,

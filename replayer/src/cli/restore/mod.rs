@@ -1,5 +1,6 @@
 //! `replay restore`: makes a table again as it was.
 
+mod existing;
 mod file;
 mod only;
 
@@ -23,8 +24,8 @@ use crate::cut::CutRequest;
 use crate::output::Destination;
 use crate::plan::{ReplayPlan, ReplayRequest, plan};
 use crate::restore::{
-    DynamoDb, Restore, RestoreOptions, RestoreReport, RunFile, Step, Survey, TargetPlan, default_folder, new_run_id,
-    plan_target, survey,
+    DynamoDb, ImportCompression, Restore, RestoreOptions, RestoreReport, RunFile, Staging, Step, Survey, TargetPlan,
+    check_import, default_folder, new_run_id, plan_target, survey,
 };
 
 /// Make a new table, or a file, with a table's state at a cut, and prove that it is the same
@@ -32,24 +33,33 @@ use crate::restore::{
 /// The new table gets the key, indexes, billing, stream, TTL, tags and protection that the journal knows of. It is read
 /// back at the end, and its state digest must be that of the journal.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = "Examples:
   replay restore --table notes-table-dev --before 2020-03-29T10:00:00Z --as notes-table-dev-restored
   replay restore --table notes-table-dev --at '10 minutes ago' --as notes-restored --write-rate 500
   replay restore --table notes-table-dev --at latest --as notes-table-dev --plan
   replay restore --table notes-table-dev --at latest --as notes-of-ada --only \"author = 'ada'\"
+  replay restore --table notes-table-dev --before 2020-03-29T10:00:00Z --into notes-table-dev --only 'user#42*' --apply
   replay restore --table notes-table-dev --at latest --output notes.sqlite
+  replay restore --table notes-table-dev --at latest --as notes-restored --import s3://my-journal-imports/staging
   replay restore --resume 20200329t100000z-3f2a
 
 AWS settings come the standard way (AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB). A restore that was stopped or
-killed says how to continue it, and knows the table it made by the service's own id. A table that exists is never
-written to.")]
+killed says how to continue it, and knows the table it made by the service's own id. A table that exists is only
+written to with --into and --apply.")]
 pub struct Args {
     /// The table
     #[arg(long, value_name = "NAME", required_unless_present = "resume")]
     pub table: Option<TableName>,
     /// The new table's name
-    #[arg(long = "as", visible_alias = "to", value_name = "NAME", required_unless_present_any = ["resume", "output"])]
+    #[arg(long = "as", visible_alias = "to", value_name = "NAME", required_unless_present_any = ["resume", "output", "into"])]
     pub target: Option<TableName>,
+    /// A table that is there: only what differs is written or deleted, and nothing without --apply
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["target", "output", "resume", "run_file", "partition_key", "import"])]
+    pub into: Option<TableName>,
+    /// Carry out the differences that --into found
+    #[arg(long, requires = "into")]
+    pub apply: bool,
     /// A file instead of a table; its ending chooses the format, as in `replay export`
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["target", "resume", "run_file", "partition_key", "write_rate"])]
     pub output: Option<PathBuf>,
@@ -59,6 +69,12 @@ pub struct Args {
     /// Replace the file if it exists
     #[arg(long, requires = "output")]
     pub force: bool,
+    /// Have the service import the items from objects below this place, instead of writing them: no write capacity is used
+    #[arg(long, value_name = "s3://BUCKET/PREFIX", conflicts_with_all = ["output", "write_rate", "resume"])]
+    pub import: Option<String>,
+    /// How the objects of an import are compressed
+    #[arg(long, value_name = "COMPRESSION", default_value = "zstd", requires = "import")]
+    pub import_compression: CompressionArg,
     /// Only these items: a key (NAME=VALUE or DynamoDB JSON), a prefix of the partition key (TEXT*), or a condition
     #[arg(long, value_name = "KEY|PREFIX*|CONDITION")]
     pub only: Option<String>,
@@ -94,11 +110,20 @@ pub struct Args {
     pub merge: MergeArgs,
 }
 
+/// How objects are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CompressionArg {
+    /// Zstandard
+    Zstd,
+    /// gzip
+    Gzip,
+}
+
 /// What is wrong with the arguments.
 #[derive(Debug, Error)]
 enum ArgumentError {
     /// A needed one is missing; the parser lets no such call through.
-    #[error("--table and --as or --output are needed")]
+    #[error("--table and --as, --into or --output are needed")]
     Missing,
     /// The run file is there.
     #[error("a restore is kept in {} already", .path.display())]
@@ -132,6 +157,9 @@ impl Classify for ArgumentError {
 /// When the arguments are wrong, the cut is not covered, the target exists, the service refuses, an object cannot be read,
 /// or the table that was written is not what the journal says.
 pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<ExitCode> {
+    if let Some(into) = &args.into {
+        return existing::run(into, &args, global, interrupt).await;
+    }
     if let Some(path) = &args.output {
         return to_file(path, &args, global, interrupt).await;
     }
@@ -142,6 +170,9 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
     let target = plan_target(&plan, run.target(), run.partition_key())?;
     let selection = only::selection(run.only(), schema(&plan)?)?;
     say_target(&plan, &target, global);
+    if run.import_place().is_some() {
+        check_import(&target)?;
+    }
     if args.plan {
         let (selection, merge) = (selection.clone(), args.merge.options());
         let survey = survey(store, &plan, selection, merge, interrupt, run.confirmed()).await?;
@@ -160,8 +191,24 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
     };
     let shown = Shown::new(global.quiet);
     let progress = |step, items, total| shown.show(step, items, total);
-    let restore = Restore { store, plan: &plan, selection, service, options: &options, interrupt, progress: &progress };
-    let restored = restore.run(&target, &mut run).await;
+    let restore = Restore {
+        store,
+        plan: &plan,
+        selection,
+        service: service.clone(),
+        options: &options,
+        interrupt,
+        progress: &progress,
+    };
+    let restored = match run.import_place().map(|(place, gzip)| (place.to_owned(), gzip)) {
+        Some((place, gzip)) => {
+            check_import(&target)?;
+            let compression = if gzip { ImportCompression::Gzip } else { ImportCompression::Zstd };
+            let staging = Staging::open(&place, compression).await?;
+            restore.import(&*service, &staging, &target, &mut run).await
+        }
+        None => restore.run(&target, &mut run).await,
+    };
     drop(shown);
     match restored {
         Ok(report) => {
@@ -218,6 +265,7 @@ async fn begun(args: &Args, global: &Global) -> Result<Begun> {
         args.partition_key.clone(),
         args.only.clone(),
     );
+    let run = run.with_import(args.import.clone(), args.import_compression == CompressionArg::Gzip);
     Ok((run, store, plan))
 }
 
@@ -322,6 +370,9 @@ impl Shown {
                 Step::Creating => "making the table",
                 Step::Writing => "writing",
                 Step::Reading => "reading back",
+                Step::Comparing => "comparing",
+                Step::Staging => "putting objects",
+                Step::Importing => "importing",
                 Step::Setting => "setting TTL, tags, protection",
             };
             // The bar before is taken away first.

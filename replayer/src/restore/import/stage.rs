@@ -1,0 +1,228 @@
+//! The state as objects for an import: DynamoDB JSON, compressed, of bounded size, in an order that spreads the writes.
+//!
+//! What enters are the items of a plan; what leaves are objects below the run's own folder, and the digest of all items.
+//! Names and bytes come from the state alone, so a run that goes on meets its own objects. What AWS recommends ("Best practices
+//! for importing from Amazon S3 into DynamoDB"): up to four million small items an object, at most 50,000 objects, no sorted
+//! data, for neighbours would fall on one partition.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use journal::error::{Kind, Result};
+use journal::source::attribute::write_dynamodb_json;
+use tokio::sync::mpsc;
+
+use super::super::error::RestoreError;
+use super::super::groups::GroupedDigest;
+use super::super::read_back::plain_key;
+use super::super::run_file::RunFile;
+use super::super::{Restore, Step};
+use super::Staging;
+use crate::digest::ItemHash;
+use crate::key_schema::KeySchemaError;
+use crate::state::{Flow, visit_items};
+
+/// Most items of an object.
+const OBJECT_ITEMS_MAX: u64 = 4_000_000;
+/// Compressed bytes after which an object ends. Two are in memory at once; 50,000 of them are three times what an import may
+/// read.
+const OBJECT_BYTES: usize = 64 << 20;
+/// Bytes of lines that are put in another order together.
+const WINDOW_BYTES: usize = 8 << 20;
+const ZSTD_LEVEL: i32 = 3;
+
+/// How the objects are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportCompression {
+    /// Zstandard: smaller and faster.
+    Zstd,
+    /// gzip.
+    Gzip,
+}
+
+impl ImportCompression {
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Zstd => "zst",
+            Self::Gzip => "gz",
+        }
+    }
+}
+
+/// What was put.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub(super) expected: GroupedDigest,
+    pub(super) names: Vec<String>,
+    pub(super) bytes: u64,
+}
+
+impl Staged {
+    /// Deletes the objects.
+    pub(super) async fn delete(&self, staging: &Staging) -> Result<()> {
+        for name in &self.names {
+            staging.store.delete(name).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts the whole selected state.
+pub(super) async fn stage(restore: &Restore<'_>, staging: &Staging, run: &RunFile) -> Result<Staged> {
+    let table = run.target().clone();
+    let schema = restore.plan.key.clone().ok_or_else(|| KeySchemaError::Unknown { table: table.to_string() })?;
+    let (sender, mut receiver) = mpsc::channel::<(Bytes, u64)>(1);
+    let builder = Builder::new(staging.compression, sender);
+    let state = (builder, GroupedDigest::default());
+    let visit = async {
+        let visited = visit_items(
+            Arc::clone(&restore.store),
+            restore.plan,
+            restore.selection.clone(),
+            restore.options.merge.clone(),
+            restore.interrupt,
+            state,
+            move |(builder, digest): &mut (Builder, GroupedDigest), item| {
+                digest.add(&plain_key(&schema, &item.attributes)?, item.hash);
+                let mut line = b"{\"Item\":".to_vec();
+                let written = write_dynamodb_json(&item.attributes, &mut line);
+                written.map_err(|error| failed(&error))?;
+                line.extend_from_slice(b"}\n");
+                // The putter is gone only when it failed; its error is the one to tell.
+                Ok(if builder.add(item.hash, line)? { Flow::Continue } else { Flow::Enough })
+            },
+        );
+        let ((builder, digest), _) = visited.await?;
+        let finished = tokio::task::spawn_blocking(move || builder.finish()).await;
+        finished.map_err(|_| RestoreError::Lost { doing: "staging", table: table.clone() })??;
+        Ok::<GroupedDigest, journal::error::Error>(digest)
+    };
+    let folder = Staging::folder(run.run());
+    let put = async {
+        let (mut names, mut bytes, mut items) = (Vec::new(), 0u64, 0u64);
+        while let Some((object, more)) = receiver.recv().await {
+            let name = format!("{folder}{:05}.json.{}", names.len(), staging.compression.ending());
+            bytes += u64::try_from(object.len()).unwrap_or(u64::MAX);
+            let put = staging.store.put_new(&name, object).await;
+            if let Err(error) = put {
+                // The builder must not wait for one who takes no more.
+                receiver.close();
+                return Err(error.into());
+            }
+            names.push(name);
+            items += more;
+            (restore.progress)(Step::Staging, items, None);
+        }
+        Ok::<(Vec<String>, u64), journal::error::Error>((names, bytes))
+    };
+    let (visited, put) = tokio::join!(visit, put);
+    let (names, bytes) = put?;
+    let expected = visited.map_err(|error| match error.kind() {
+        Kind::Interrupted => RestoreError::Interrupted { doing: "staging", table: run.target().clone() }.into(),
+        _ => error,
+    })?;
+    Ok(Staged { expected, names, bytes })
+}
+
+fn failed(error: &std::io::Error) -> RestoreError {
+    RestoreError::Encoding { reason: error.to_string() }
+}
+
+enum Encoder {
+    Zstd(zstd::Encoder<'static, Vec<u8>>),
+    Gzip(GzEncoder<Vec<u8>>),
+}
+
+impl Encoder {
+    fn new(compression: ImportCompression) -> Result<Self, RestoreError> {
+        Ok(match compression {
+            ImportCompression::Zstd => {
+                Self::Zstd(zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).map_err(|error| failed(&error))?)
+            }
+            ImportCompression::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default())),
+        })
+    }
+
+    fn write(&mut self, line: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Zstd(encoder) => encoder.write_all(line),
+            Self::Gzip(encoder) => encoder.write_all(line),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Zstd(encoder) => encoder.get_ref().len(),
+            Self::Gzip(encoder) => encoder.get_ref().len(),
+        }
+    }
+
+    fn finish(self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Zstd(encoder) => encoder.finish(),
+            Self::Gzip(encoder) => encoder.finish(),
+        }
+    }
+}
+
+/// Makes objects of lines, and sends them on.
+struct Builder {
+    compression: ImportCompression,
+    sender: mpsc::Sender<(Bytes, u64)>,
+    window: Vec<(ItemHash, Vec<u8>)>,
+    window_bytes: usize,
+    object: Option<(Encoder, u64)>,
+}
+
+impl Builder {
+    fn new(compression: ImportCompression, sender: mpsc::Sender<(Bytes, u64)>) -> Self {
+        Self { compression, sender, window: Vec::new(), window_bytes: 0, object: None }
+    }
+
+    /// Adds a line; false when nobody takes objects any more.
+    fn add(&mut self, hash: ItemHash, line: Vec<u8>) -> Result<bool, RestoreError> {
+        self.window_bytes += line.len();
+        self.window.push((hash, line));
+        if self.window_bytes < WINDOW_BYTES { Ok(true) } else { self.flush() }
+    }
+
+    /// Writes the window in the order of the hashes, which have nothing to do with the keys.
+    fn flush(&mut self) -> Result<bool, RestoreError> {
+        self.window_bytes = 0;
+        let mut window = std::mem::take(&mut self.window);
+        window.sort_unstable();
+        for (_, line) in window {
+            let (mut encoder, items) = match self.object.take() {
+                Some(object) => object,
+                None => (Encoder::new(self.compression)?, 0),
+            };
+            encoder.write(&line).map_err(|error| failed(&error))?;
+            self.object = Some((encoder, items + 1));
+            let full =
+                |(encoder, items): &(Encoder, u64)| encoder.bytes() >= OBJECT_BYTES || *items >= OBJECT_ITEMS_MAX;
+            if self.object.as_ref().is_some_and(full) && !self.end_object()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn end_object(&mut self) -> Result<bool, RestoreError> {
+        let Some((encoder, items)) = self.object.take() else { return Ok(true) };
+        let bytes = encoder.finish().map_err(|error| failed(&error))?;
+        Ok(self.sender.blocking_send((Bytes::from(bytes), items)).is_ok())
+    }
+
+    /// Ends the last object. A state without items is one empty object, for an import needs one.
+    fn finish(mut self) -> Result<(), RestoreError> {
+        if self.flush()? {
+            if self.object.is_none() {
+                self.object = Some((Encoder::new(self.compression)?, 0));
+            }
+            self.end_object()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+use std::io::Read as _;
+
+use aws_sdk_dynamodb::types::{KeyType, LocalSecondaryIndex, Projection, ProjectionType};
+use journal::error::Kind;
+use journal::store::ReadStore as _;
+use journal::store::memory::MemoryStore;
+
+use super::super::tests::{FakeService, FakeState, Scene, options};
+use super::*;
+
+/// A place for objects and a service that reads them from there.
+struct Imports {
+    store: Arc<MemoryStore>,
+    service: Arc<FakeService>,
+}
+
+impl Imports {
+    fn new() -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let service = FakeService::with(FakeState::default());
+        service.lock().imports_from = Some(Arc::clone(&store));
+        Self { store, service }
+    }
+
+    fn staging(&self, compression: ImportCompression) -> Staging {
+        Staging { store: self.store.clone(), bucket: "stage".to_owned(), prefix: String::new(), compression }
+    }
+
+    async fn restore(&self, scene: &Scene, run: &mut RunFile, compression: ImportCompression) -> Result<RestoreReport> {
+        let options = options(3);
+        let restoring = scene.restoring(&self.service, &options);
+        restoring.import(&*self.service, &self.staging(compression), &scene.target, run).await
+    }
+}
+
+#[tokio::test]
+async fn an_imported_table_is_proven_and_its_objects_are_deleted() {
+    for compression in [ImportCompression::Zstd, ImportCompression::Gzip] {
+        let (scene, imports) = (Scene::new(500).await, Imports::new());
+        let report = imports.restore(&scene, &mut scene.run(), compression).await.unwrap();
+        assert!(report.proven);
+        assert_eq!((report.items, imports.service.lock().items.len()), (500, 500));
+        assert!(imports.store.list_all("").await.unwrap().is_empty());
+        assert_eq!(imports.service.lock().settings, ["stream"], "an import makes no stream");
+        assert!(!scene.path().exists());
+    }
+}
+
+#[tokio::test]
+async fn objects_are_lines_of_dynamodb_json_in_no_order_of_keys_and_the_same_each_time() {
+    let (scene, imports) = (Scene::new(1000).await, Imports::new());
+    let options = options(1);
+    let restoring = scene.restoring(&imports.service, &options);
+    let staging = imports.staging(ImportCompression::Gzip);
+    let staged = stage::stage(&restoring, &staging, &scene.run()).await.unwrap();
+    let again = stage::stage(&restoring, &staging, &scene.run()).await.unwrap();
+    assert_eq!((&staged.names, staged.bytes), (&again.names, again.bytes));
+    assert_eq!(staged.names, ["r1/00000.json.gz"]);
+    let object = imports.store.get("r1/00000.json.gz").await.unwrap();
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&*object).read_to_string(&mut text).unwrap();
+    assert!(text.ends_with('\n'));
+    let keys: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            let object = value.as_object().unwrap();
+            assert_eq!(object.keys().collect::<Vec<_>>(), ["Item"]);
+            object["Item"]["noteId"]["S"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let mut sorted = keys.clone();
+    sorted.sort();
+    assert_ne!(keys, sorted, "neighbours would fall on one partition");
+    sorted.dedup();
+    assert_eq!(sorted.len(), 1000);
+}
+
+#[tokio::test]
+async fn a_table_with_local_secondary_indexes_is_refused_before_any_work() {
+    let (mut scene, imports) = (Scene::new(10).await, Imports::new());
+    let element = aws_sdk_dynamodb::types::KeySchemaElement::builder().attribute_name("noteId").key_type(KeyType::Hash);
+    let index = LocalSecondaryIndex::builder()
+        .index_name("by-time")
+        .key_schema(element.build().unwrap())
+        .projection(Projection::builder().projection_type(ProjectionType::All).build())
+        .build()
+        .unwrap();
+    scene.target.input = scene.target.input.local_secondary_indexes(index);
+    let error = imports.restore(&scene, &mut scene.run(), ImportCompression::Zstd).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Invalid);
+    assert!(error.to_string().contains("by-time"), "{error}");
+    assert!(error.hint().unwrap().contains("without --import"), "{:?}", error.hint());
+    assert!(imports.store.list_all("").await.unwrap().is_empty());
+    assert!(!scene.path().exists());
+}
+
+#[tokio::test]
+async fn an_import_that_fails_is_told_and_its_objects_are_kept() {
+    let (scene, imports) = (Scene::new(10).await, Imports::new());
+    imports.service.lock().import_fails = true;
+    let error = imports.restore(&scene, &mut scene.run(), ImportCompression::Zstd).await.unwrap_err();
+    assert!(error.to_string().contains("ItemValidationError"), "{error}");
+    assert_eq!(imports.store.list_all("").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_import_stopped_at_any_call_goes_on_and_imports_once() {
+    for after in [false, true] {
+        for call in 1.. {
+            let (scene, imports) = (Scene::new(60).await, Imports::new());
+            imports.service.lock().dies_at = Some((call, after));
+            let first = imports.restore(&scene, &mut scene.run(), ImportCompression::Zstd).await;
+            imports.service.lock().revive();
+            if first.is_ok() && imports.service.lock().calls < call {
+                break;
+            }
+            if first.is_err() {
+                let mut run = if scene.path().exists() { RunFile::load(&scene.path()).unwrap() } else { scene.run() };
+                let report = imports.restore(&scene, &mut run, ImportCompression::Zstd).await;
+                let report = report.unwrap_or_else(|error| panic!("call {call}, after {after}: {error}"));
+                assert_eq!(report.items, 60);
+            }
+            let state = imports.service.lock();
+            assert_eq!((state.items.len(), state.made), (60, 1), "call {call}, after {after}");
+        }
+    }
+}

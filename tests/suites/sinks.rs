@@ -1,0 +1,201 @@
+//! Every sink of `replay restore`: what it wrote is read by readers that are not ours, and compared with a plain reference.
+//!
+//! Files are read by Python's own modules and `DuckDB`, tables over plain HTTP. `JOURNAL_SINKS_FULL=yes` restores 200,000 items of
+//! 1,000,000 changes at ten seconds; the default is a hundredth of that.
+
+#[path = "sinks/settings.rs"]
+mod settings;
+#[path = "sinks/table.rs"]
+mod table;
+#[path = "sinks/throttle.rs"]
+mod throttle;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use journal::Kind;
+use journal_tests::ministack::{MiniStack, environment};
+use journal_tests::processes::{Program, replay};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::Value;
+use table::{History, TABLE};
+
+/// The variable that names a Python with the readers.
+const READERS: &str = "JOURNAL_TEST_READERS";
+
+fn readers(test: &str) -> Option<PathBuf> {
+    let python = std::env::var_os(READERS).filter(|python| !python.is_empty()).map(PathBuf::from);
+    if python.is_none() {
+        journal_tests::skip(test, &format!("{READERS} names no Python with DuckDB; tests/run installs one"));
+    }
+    python
+}
+
+/// Items, changes and cuts.
+fn scale() -> (u64, u64, u64) {
+    if std::env::var("JOURNAL_SINKS_FULL").is_ok_and(|full| full == "yes") {
+        (200_000, 1_000_000, 10)
+    } else {
+        (2_000, 10_000, 2)
+    }
+}
+
+#[track_caller]
+fn check(python: &Path, arguments: &[&str]) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/sinks/check.py");
+    let output = Command::new(python).arg(script).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.starts_with("equal"),
+        "{arguments:?}: {said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn cuts(history: &History, seed: u64, count: u64) -> Vec<u64> {
+    let mut random = StdRng::seed_from_u64(seed);
+    (0..count).map(|_| random.random_range(history.seconds.clone())).collect()
+}
+
+fn restore(history: &History, second: u64) -> Program {
+    let restore = replay().args(["restore", "--journal", &history.url, "--table", TABLE, "--json"]);
+    restore.args(["--at", &second.to_string()])
+}
+
+fn report(program: Program) -> Value {
+    let finished = program.run().success();
+    serde_json::from_str(&finished.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", finished.stdout, finished.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_random_seconds_are_what_other_readers_find() {
+    let Some(python) = readers("files_of_random_seconds_are_what_other_readers_find") else { return };
+    let (items, changes, count) = scale();
+    let seed = journal_tests::seed::seeds([20])[0];
+    let history = History::new(seed, items, changes).await;
+    for second in cuts(&history, seed, count) {
+        let reference = history.reference(second);
+        let reference = reference.to_str().unwrap();
+        let (expected, digest) = history.at(second);
+        for (name, format) in [
+            ("notes.jsonl", "dynamodb-json"),
+            ("notes.jsonl.gz", "dynamodb-json"),
+            ("plain.json", "json"),
+            ("notes.csv", "csv"),
+            ("notes.sqlite", "sqlite"),
+            ("notes.parquet", "parquet"),
+        ] {
+            let file = history.folder.path().join(format!("{second}-{name}"));
+            let file = file.to_str().unwrap();
+            let report = report(restore(&history, second).args(["--output", file, "--format", format]));
+            assert_eq!(report["digest"], digest.to_string(), "seed {seed}, second {second}, {name}");
+            assert_eq!(report["items"], expected.len(), "seed {seed}, second {second}, {name}");
+            assert_eq!(report["proven"], !matches!(format, "json" | "csv"));
+            check(&python, &[format, file, reference]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_tables_of_random_seconds_are_what_others_scan() {
+    let test = "new_tables_of_random_seconds_are_what_others_scan";
+    let (Some(python), Some(service)) = (readers(test), MiniStack::start_or_skip(test)) else { return };
+    let (items, changes, count) = scale();
+    let seed = journal_tests::seed::seeds([20])[0];
+    let history = History::new(seed, items, changes).await;
+    service.make_bucket("imports", true).await;
+    for second in cuts(&history, seed, count) {
+        let reference = history.reference(second);
+        let reference = reference.to_str().unwrap();
+        let (_, digest) = history.at(second);
+        for sink in ["written", "imported"] {
+            let target = format!("{sink}-{second}");
+            let mut program = restore(&history, second).args(["--as", &target, "--partition-key", "noteId"]);
+            if sink == "imported" {
+                program = program.args(["--import", "s3://imports/staging", "--import-compression", "gzip"]);
+            }
+            let report = report(program.envs(service.environment()));
+            assert_eq!(report["digest"], digest.to_string(), "seed {seed}, second {second}, {sink}");
+            assert_eq!(report["proven"], true);
+            check(&python, &["table", &service.endpoint(), reference, &target]);
+        }
+        let left = service.s3().await.list_objects_v2().bucket("imports").send().await.unwrap();
+        assert!(left.contents().is_empty(), "the objects of an import are deleted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_throttles_and_resets_is_filled_near_the_rate_that_it_takes() {
+    let test = "a_table_that_throttles_and_resets_is_filled_near_the_rate_that_it_takes";
+    let (Some(python), Some(service)) = (readers(test), MiniStack::start_or_skip(test)) else { return };
+    let history = History::new(7, 3_000, 12_000).await;
+    let last = *history.seconds.end();
+    let proxy = throttle::Throttle::start(service.port(), 150.0);
+    let program = restore(&history, last).args(["--as", "slow", "--partition-key", "noteId"]);
+    let report = report(program.envs(environment(&proxy.endpoint())));
+    assert_eq!(report["proven"], true);
+    let reference = history.reference(last);
+    check(&python, &["table", &service.endpoint(), reference.to_str().unwrap(), "slow"]);
+    let counts = proxy.counts();
+    assert!(counts.unprocessed > 0 && counts.failed > 0 && counts.reset > 0 && counts.lost > 0, "{counts:?}");
+    // In the proxy's own budget: what it took of what it could have taken while the restore ran.
+    let taken = f64::from(u32::try_from(counts.taken).unwrap());
+    let refused = f64::from(u32::try_from(counts.refused).unwrap());
+    assert!(taken > counts.allowed * 0.6, "the rate is far below what the table takes: {counts:?}");
+    assert!(refused < taken * 0.35, "the table is drowned: {counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_is_killed_goes_on_with_the_command_it_printed() {
+    let test = "a_restore_that_is_killed_goes_on_with_the_command_it_printed";
+    let (Some(python), Some(service)) = (readers(test), MiniStack::start_or_skip(test)) else { return };
+    let history = History::new(8, 1_500, 6_000).await;
+    let last = *history.seconds.end();
+    let state = history.folder.path().join("state");
+    let proxy = throttle::Throttle::start(service.port(), 200.0);
+    let begin = |target: &str| {
+        let restore = restore(&history, last).args(["--as", target, "--partition-key", "noteId"]);
+        restore.envs(environment(&proxy.endpoint())).env("XDG_STATE_HOME", &state)
+    };
+    for (target, kill) in [("stopped", false), ("killed", true)] {
+        let running = begin(target).start();
+        let before = proxy.counts().taken;
+        while proxy.counts().taken < before + 300 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let name = if kill {
+            let _ = running.kill();
+            // Nobody could print it: the runs are kept by name.
+            let file =
+                std::fs::read_dir(state.join("dynamodb-event-journal/restores")).unwrap().next().unwrap().unwrap();
+            file.path().file_stem().unwrap().to_str().unwrap().to_owned()
+        } else {
+            let finished = running.interrupt().failure(i32::from(Kind::Interrupted.exit_code()));
+            let line =
+                finished.stderr.lines().find_map(|line| line.strip_prefix("to continue: replay restore --resume "));
+            line.unwrap_or_else(|| panic!("{}", finished.stderr)).to_owned()
+        };
+        let resume = replay().args(["restore", "--journal", &history.url, "--json", "--resume", &name]);
+        let report = report(resume.envs(service.environment()).env("XDG_STATE_HOME", &state));
+        assert_eq!(report["proven"], true);
+        // A kill may come before the first second is over, after which it is first noted how far all items are in.
+        let again = report["written"].as_u64() == report["items"].as_u64();
+        assert!(kill || !again, "what was confirmed is not written again: {report}");
+        check(&python, &["table", &service.endpoint(), history.reference(last).to_str().unwrap(), target]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_that_is_none_shows_the_place() {
+    let history = History::new(9, 10, 20).await;
+    let file = history.folder.path().join("x.sqlite");
+    let finished = restore(&history, *history.seconds.end())
+        .args(["--output", file.to_str().unwrap(), "--only", "content == 'note 1'"])
+        .run()
+        .failure(i32::from(Kind::Invalid.exit_code()));
+    let caret = finished.stderr.lines().position(|line| line.trim() == "^");
+    assert!(caret.is_some() && finished.stderr.contains("content == 'note 1'"), "{}", finished.stderr);
+    assert!(!file.exists());
+}
