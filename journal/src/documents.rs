@@ -302,8 +302,6 @@ pub struct CompactionProgress {
     pub records: u64,
     /// Its last key in hexadecimal digits.
     pub last_key: String,
-    /// Records of which more than one input had a copy, up to that key.
-    pub duplicates: u64,
     /// Records up to that key whose old image is not the new image of the record before.
     pub breaks: u64,
 }

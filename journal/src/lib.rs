@@ -35,11 +35,13 @@ pub mod model;
 pub mod protect;
 #[cfg(feature = "streams")]
 pub mod redrive;
+pub mod snapshot;
 pub mod source;
 pub mod status;
 pub mod store;
 pub mod table;
 #[cfg(feature = "trigger")]
 pub mod trigger;
+pub mod upkeep;
 
 pub use error::{Classify, Error, Kind, Result};

@@ -1,27 +1,28 @@
 //! The plan of a replay: which timeline, which objects, what to tell the user. Computed before anything is read.
 //!
 //! What enters are a table's timelines with their coverage and a cut; what leaves is a [`ReplayPlan`]. Which segments are
-//! left out, and why that cannot change the state, stands in SEMANTICS.md, "What is read".
+//! left out, and why that cannot change the state, stands in SEMANTICS.md, "The cheapest base".
+
+mod explain;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use journal::documents::TableDocument;
 use journal::error::{Classify, Kind, Result};
-use journal::format::{Footer, Layout, TAIL_BYTES, read_tail};
-use journal::layout;
-use journal::model::{Second, SequenceNumber, TableName, Timeline, TimelineLabel};
-use journal::store::{ReadStore, StoreError};
+use journal::format::Footer;
+use journal::model::{TableName, Timeline, TimelineLabel};
+use journal::snapshot::{Candidate, bases};
+use journal::store::ReadStore;
 use thiserror::Error;
 
-use crate::coverage::{self, Beginning, CoveredTimeline, Ending, Interval, Place};
-use crate::cut::{Cut, CutRequest, Position};
+use crate::coverage::{self, Beginning, CoveredTimeline, Ending, Interval};
+use crate::cut::{Cut, CutRequest};
 use crate::key_schema::KeySchema;
 use crate::listing::{self, ListedSegment};
-use crate::merge::{RunInput, RunKind};
 
-/// How far two machines' clocks may differ, in seconds: a baseline's times are its machine's, a record's the service's.
-const SKEW_SECONDS: u64 = 300;
+use crate::merge::{self, RunInput, RunKind};
+pub use explain::{Alternative, Explanation};
 
 /// Why a plan cannot be made.
 #[derive(Debug, Error)]
@@ -102,10 +103,12 @@ pub struct ReplayPlan {
     pub table: Option<TableDocument>,
     /// The interval the cut lies in; none for a partial answer outside coverage.
     pub interval: Option<Interval>,
-    /// The baseline that is used.
-    pub baseline: Option<String>,
+    /// The baseline or snapshot that is used.
+    pub base: Option<String>,
     /// Segments that cannot change the state and are not read.
     pub left_out: usize,
+    /// The choice of what is read, and the alternatives.
+    pub explanation: Explanation,
     /// Whether history is known to be incomplete at the cut, and the result may be wrong.
     pub partial: bool,
     /// What the user should know, for standard error.
@@ -170,23 +173,7 @@ async fn key_attributes_of(
 
 /// A run's footer, by one or two reads of its end.
 pub(crate) async fn footer_of(store: &dyn ReadStore, key: &str) -> Result<Arc<Footer>> {
-    let mut length = TAIL_BYTES;
-    // The second read has what the first said was missing.
-    for _ in 0..2 {
-        let (bytes, size) = store.get_tail(key, length).await?;
-        match read_tail(key, &bytes, size)? {
-            Layout::Complete(tail) => return Ok(tail.footer),
-            Layout::More(wanted) => length = wanted,
-        }
-    }
-    Err(StoreError::Range {
-        location: store.location().to_owned(),
-        key: key.to_owned(),
-        start: 0,
-        end: length,
-        size: 0,
-    }
-    .into())
+    Ok(merge::tail_of(store, key).await?.footer)
 }
 
 /// Chooses timeline, interval and objects. Pure.
@@ -207,8 +194,9 @@ pub fn decide(timelines: &[CoveredTimeline], request: &ReplayRequest) -> Result<
         key: None,
         table: covered.objects.table.clone(),
         interval: None,
-        baseline: None,
+        base: None,
         left_out: 0,
+        explanation: Explanation::default(),
         partial: choice.interval.is_none(),
         notes: choice.notes,
     };
@@ -217,47 +205,48 @@ pub fn decide(timelines: &[CoveredTimeline], request: &ReplayRequest) -> Result<
         return Ok(plan);
     };
     plan.interval = Some(interval.clone());
-    let baseline = baseline_for(interval, covered, cut);
-    if baseline.is_none() && !records_suffice(&mut plan, request, interval)? {
-        everything(&mut plan, covered);
+    let bases = bases(covered, interval, cut);
+    let usable = |candidate: &&Candidate| request.allow_partial || candidate.straddling.is_empty();
+    let Some(chosen) = bases.candidates.iter().find(usable) else {
+        if let Some(candidate) = bases.candidates.first() {
+            return Err(straddles(request, cut, covered, interval, candidate).into());
+        }
+        // No snapshot counts, and the records are known not to be enough.
+        if !records_suffice(&mut plan, request, interval)? {
+            everything(&mut plan, covered);
+        }
         return Ok(plan);
+    };
+    if !chosen.whole {
+        records_suffice(&mut plan, request, interval)?;
     }
-    let reach = Reach::of(interval, baseline.and_then(|at| covered.objects.snapshots.get(at)), cut);
-    let superseded = covered.objects.superseded();
-    for segment in &covered.objects.segments {
-        if superseded.contains(&segment.key) {
-            plan.left_out += 1;
-            continue;
-        }
-        match interval.place(segment) {
-            Place::Outside => plan.left_out += 1,
-            _ if !reach.needs(segment) => plan.left_out += 1,
-            Place::Straddling if !request.allow_partial => {
-                let gap = interval.gap_before.as_ref().or(interval.gap_after.as_ref());
-                return Err(PlanError::Straddles {
-                    table: request.table.clone(),
-                    cut,
-                    key: segment.key.clone(),
-                    gap: gap.map_or_else(String::new, |gap| gap.reason.clone()),
-                }
-                .into());
-            }
-            place => {
-                if place == Place::Straddling {
-                    plan.partial = true;
-                    plan.notes.push(format!(
-                        "segment {} holds records from both sides of a gap: the result may be wrong",
-                        segment.key
-                    ));
-                }
-                plan.inputs.push(segment_input(segment));
-            }
-        }
+    for segment in chosen.straddling.iter().filter_map(|at| covered.objects.segments.get(*at)) {
+        plan.partial = true;
+        let key = &segment.key;
+        plan.notes.push(format!("segment {key} holds records from both sides of a gap: the result may be wrong"));
     }
-    if let Some(at) = baseline {
-        add_snapshot(&mut plan, covered, at);
-    }
+    plan.inputs = chosen.inputs(covered);
+    plan.left_out = chosen.left_out;
+    plan.base = chosen.snapshot.and_then(|at| covered.objects.snapshots.get(at)).map(|snapshot| snapshot.name.clone());
+    plan.explanation = Explanation::new(covered, &bases, chosen);
     Ok(plan)
+}
+
+fn straddles(
+    request: &ReplayRequest,
+    cut: Cut,
+    covered: &CoveredTimeline,
+    interval: &Interval,
+    candidate: &Candidate,
+) -> PlanError {
+    let segment = candidate.straddling.first().and_then(|at| covered.objects.segments.get(*at));
+    let gap = interval.gap_before.as_ref().or(interval.gap_after.as_ref());
+    PlanError::Straddles {
+        table: request.table.clone(),
+        cut,
+        key: segment.map_or_else(String::new, |segment| segment.key.clone()),
+        gap: gap.map_or_else(String::new, |gap| gap.reason.clone()),
+    }
 }
 
 /// Whether the records alone make the whole table, as far as anyone can say. False when they do not and a partial answer
@@ -295,70 +284,6 @@ fn records_suffice(plan: &mut ReplayPlan, request: &ReplayRequest, interval: &In
     }
 }
 
-/// The baseline to use: the latest one surely before the cut, for then what came before it need not be read; else the
-/// earliest. One at most: of two, the older may hold items whose removal is in a segment that the younger makes needless.
-fn baseline_for(interval: &Interval, covered: &CoveredTimeline, cut: Cut) -> Option<usize> {
-    let finished = |at: usize| covered.objects.snapshots.get(at).map(|snapshot| snapshot.document.finished);
-    let earlier = interval.baselines.iter().rev().copied().find(|at| is_before(finished(*at), cut));
-    // A stream that began with its table needs none. That it did is judged by two births that are told to the second at
-    // worst, though, so a baseline that somebody took is read even where it should add nothing.
-    earlier.or(interval.baselines.first().copied())
-}
-
-fn later(second: Second, seconds: u64) -> Second {
-    Second::new(second.get().saturating_add(seconds)).unwrap_or(Second::MAX)
-}
-
-fn is_before(finished: Option<Second>, cut: Cut) -> bool {
-    match (finished, cut.last_second()) {
-        (Some(finished), Some(last)) => later(finished, SKEW_SECONDS) <= last,
-        _ => false,
-    }
-}
-
-/// Which segments can matter, by their names alone.
-struct Reach {
-    /// Records before this second cannot matter.
-    from: Option<Second>,
-    /// Records after this second cannot matter.
-    through: Option<Second>,
-    /// Records after this sequence number cannot matter.
-    through_sequence: Option<SequenceNumber>,
-}
-
-impl Reach {
-    fn of(interval: &Interval, baseline: Option<&listing::ListedSnapshot>, cut: Cut) -> Self {
-        let mut reach = Self { from: None, through: None, through_sequence: None };
-        match (baseline, cut.position) {
-            (Some(baseline), Position::Second(_)) => {
-                let document = &baseline.document;
-                let last = cut.last_second();
-                reach.through = last.map(|last| last.max(later(document.finished, SKEW_SECONDS)));
-                if is_before(Some(document.finished), cut) {
-                    let from = document.started.get().saturating_sub(SKEW_SECONDS);
-                    reach.from = Second::new(from).ok();
-                }
-            }
-            (None, Position::Second(_)) if interval.beginning == Beginning::Whole => {
-                reach.through = cut.last_second();
-            }
-            (None, Position::Sequence(sequence)) if interval.beginning == Beginning::Whole => {
-                reach.through_sequence = Some(sequence);
-            }
-            _ => {}
-        }
-        reach
-    }
-
-    fn needs(&self, segment: &ListedSegment) -> bool {
-        let name = &segment.name;
-        let after = |through: Second| name.seconds.is_some_and(|(first, _)| first > through);
-        let before = |from: Second| name.seconds.is_some_and(|(_, last)| last < from);
-        let beyond = |through: SequenceNumber| name.sequences.0.cmp_value(&through).is_gt();
-        !(self.through.is_some_and(after) || self.from.is_some_and(before) || self.through_sequence.is_some_and(beyond))
-    }
-}
-
 /// Every run of the timeline: the best that can be done where history is incomplete.
 fn everything(plan: &mut ReplayPlan, covered: &CoveredTimeline) {
     plan.inputs.extend(covered.objects.segments.iter().map(segment_input));
@@ -374,14 +299,8 @@ fn segment_input(segment: &ListedSegment) -> RunInput {
 
 fn add_snapshot(plan: &mut ReplayPlan, covered: &CoveredTimeline, at: usize) {
     let Some(snapshot) = covered.objects.snapshots.get(at) else { return };
-    let folder = layout::snapshot_folder(&covered.objects.timeline, &snapshot.name);
-    plan.inputs.extend(snapshot.document.parts.iter().map(|part| RunInput {
-        key: format!("{folder}{}", part.name),
-        size: part.size,
-        kind: RunKind::Snapshot,
-        from: None,
-    }));
-    plan.baseline = Some(snapshot.name.clone());
+    plan.inputs.extend(journal::snapshot::part_inputs(covered, snapshot));
+    plan.base = Some(snapshot.name.clone());
 }
 
 /// An index that the choice gave and the list does not have.

@@ -1,4 +1,4 @@
-//! `journal compact`: many short segments become few long ones.
+//! `journal compact`: many short segments become few long ones, and snapshots are made where replays would cost too much.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,16 +10,19 @@ use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::listing;
 use crate::model::{Second, TableName};
+use crate::snapshot::{SnapshotOptions, SnapshotReport, snapshot_table};
 
-/// Merge short segments into long ones, and delete those that were merged before
+/// Merge short segments into long ones, delete those that were merged before, and make the snapshots that are due
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   journal compact
   journal compact --table notes-table-prod --dry-run
   journal compact --grace 7d --json
+  journal compact --snapshot-mib 1024
 
 Segments of an hour, a day and a month that are over become runs sorted by key. Every second stays reachable. What was
-merged is deleted by a later run, when the grace time is over: it must be longer than any replay takes.")]
+merged is deleted by a later run, when the grace time is over: it must be longer than any replay takes. A snapshot is made
+wherever a replay from the last one would read more than --snapshot-mib of segments, and more than that snapshot has.")]
 pub struct Args {
     /// Only this table
     #[arg(long, value_name = "TABLE")]
@@ -30,6 +33,12 @@ pub struct Args {
     /// How long an hour, day or month is left alone after its end
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = period)]
     pub settle: Duration,
+    /// Make a snapshot where a replay from the last would read more segments than this, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256, conflicts_with = "no_snapshots", value_parser = clap::value_parser!(u32).range(1..))]
+    pub snapshot_mib: u32,
+    /// Make no snapshots
+    #[arg(long)]
+    pub no_snapshots: bool,
     /// Only say what would be done
     #[arg(long)]
     pub dry_run: bool,
@@ -52,19 +61,42 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<(
     };
     let seconds = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
     let now = Second::new(seconds)?;
+    let snapshots = SnapshotOptions {
+        replay_bytes_max: u64::from(args.snapshot_mib) << 20,
+        grace: args.grace,
+        dry_run: args.dry_run,
+        ..SnapshotOptions::default()
+    };
     let mut report = CompactReport::default();
+    let mut made = SnapshotReport::default();
     for table in tables {
         let progress =
             Progress::new(format!("compacting {table}"), Unit::Count("records"), None, global.quiet || args.json);
         let done = compact_table(store.clone(), &table, now, &options, interrupt, |done| progress.set(done.records));
         report += done.await?;
+        if !args.no_snapshots {
+            let store = store.clone();
+            made += snapshot_table(store, &table, now, &snapshots, interrupt, |done| progress.set(done.items)).await?;
+        }
     }
     if args.json {
-        output::json(&report)?;
+        output::json(&Summary { compact: report, snapshot: made })?;
     } else {
-        output::print(&text(&report, args.dry_run))?;
+        let mut lines = text(&report, args.dry_run);
+        if !args.no_snapshots {
+            lines.push_str(&super::snapshot::text(&made, args.dry_run));
+        }
+        output::print(&lines)?;
     }
     Ok(())
+}
+
+/// What is printed as JSON.
+#[derive(serde::Serialize)]
+struct Summary {
+    #[serde(flatten)]
+    compact: CompactReport,
+    snapshot: SnapshotReport,
 }
 
 fn text(report: &CompactReport, dry_run: bool) -> String {
@@ -87,7 +119,11 @@ fn text(report: &CompactReport, dry_run: bool) -> String {
         if let Some(amplification) = report.write_amplification() {
             let _ = writeln!(text, "written      {amplification:.2} bytes for each byte read");
         }
-        let _ = writeln!(text, "requests     {} objects put, {} read", report.puts, report.objects_read);
+        let _ = writeln!(
+            text,
+            "requests     {} objects put, {} read, {} deleted",
+            report.puts, report.objects_read, report.deletes
+        );
     }
     let _ = writeln!(text, "deleted      {verb}{} segments ({} bytes)", report.deleted, report.bytes_deleted);
     let _ = writeln!(text, "waiting      {} segments, for the grace time", report.waiting);

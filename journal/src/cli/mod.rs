@@ -23,6 +23,7 @@ pub mod progress;
 pub mod protect;
 pub mod redrive;
 pub mod report;
+pub mod snapshot;
 pub mod status;
 pub mod unprotect;
 
@@ -100,6 +101,8 @@ pub enum Command {
     Guard(guard::Args),
     /// Merge short segments into long ones, and delete those that were merged before
     Compact(compact::Args),
+    /// Make a snapshot of a table at a moment, from the journal's own records
+    Snapshot(snapshot::Args),
     /// Refuse a deploy that would delete, replace or bare a table
     ///
     /// Compares the template that is to be deployed with the one that is, or reads a change set. Works offline.
@@ -139,6 +142,7 @@ impl Cli {
             Command::Unprotect(args) => unprotect::run(args, &self.global, interrupt).await,
             Command::Guard(args) => guard::run(args, &self.global, interrupt).await,
             Command::Compact(args) => compact::run(args, &self.global, interrupt).await,
+            Command::Snapshot(args) => snapshot::run(args, &self.global, interrupt).await,
             Command::CheckDeploy(args) => check_deploy::run(args, &self.global, interrupt),
             Command::Completions(args) => manual::completions(<Self as clap::CommandFactory>::command(), &args),
             Command::Man(args) => manual::man(<Self as clap::CommandFactory>::command(), &args),

@@ -7,12 +7,14 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
+use super::progress::{self, Reached};
 use super::window::Window;
 use super::{CompactError, CompactOptions, CompactReport};
 use crate::documents::{self, CompactionDocument};
 use crate::error::Result;
 use crate::format::{self, OldImage, Record, RecordKind, RunWriter, WriterOptions};
 use crate::layout::{self, SegmentName};
+use crate::listing::TimelineObjects;
 use crate::merge::{self, RecordRef, RunInput, RunKind};
 use crate::model::{KeyAttributes, StreamArn, Timeline};
 use crate::store::{ReadStore, StoreError, WriteStore};
@@ -20,15 +22,22 @@ use crate::store::{ReadStore, StoreError, WriteStore};
 /// Compacts the window. Its inputs stay.
 pub(super) async fn compact(
     store: &Arc<dyn WriteStore>,
-    timeline: &Timeline,
+    objects: &TimelineObjects,
     window: &Window,
     options: &CompactOptions,
 ) -> Result<CompactReport> {
+    let timeline = &objects.timeline;
     let (stream, key_attributes) = whose(store.as_ref(), timeline, window).await?;
+    let names = input_names(timeline, window);
+    let id = id(&names);
+    let done = progress::done(store.as_ref(), objects, &id).await?;
+    let keys = done.keys();
+    let (there, resumed) = (done.outputs.len(), done.last_key.is_some());
     let output = Output {
         store: Arc::clone(store),
         handle: Handle::current(),
         timeline: timeline.clone(),
+        id: id.clone(),
         stream,
         key_attributes,
         level: window.level,
@@ -38,8 +47,8 @@ pub(super) async fn compact(
         writer: None,
         last_key: Vec::new(),
         last_new: None,
-        breaks: 0,
-        written: Vec::new(),
+        breaks: done.breaks,
+        written: done.outputs,
     };
     let shared = Arc::new(Mutex::new(output));
     let inner = Arc::clone(&shared);
@@ -49,7 +58,7 @@ pub(super) async fn compact(
         .map(|input| RunInput { key: input.key.clone(), size: input.size, kind: RunKind::Segment, from: None })
         .collect();
     let read: Arc<dyn ReadStore> = store.clone();
-    let merged = merge::for_each_record(read, inputs, None, options.merge.clone(), move |record| {
+    let merged = merge::for_each_record(read, inputs, keys, options.merge.clone(), move |record| {
         inner.lock().unwrap_or_else(PoisonError::into_inner).push(&record)
     })
     .await
@@ -69,20 +78,22 @@ pub(super) async fn compact(
         written.push(last.0);
     }
     let records: u64 = written.iter().map(|written| written.records).sum();
+    // Where another run had begun, it counted what lies below its last key.
     let expected = merged.records.saturating_sub(merged.duplicates);
-    if records != expected {
+    if !resumed && records != expected {
         let window = window.name.clone();
         return Err(CompactError::Count { timeline: timeline.clone(), window, expected, found: records }.into());
     }
     for written in &written {
         read_back(store.as_ref(), written).await?;
     }
-    let document = document(timeline, window, &written, records);
-    let key = format!("{}{}.json", layout::compactions_folder(timeline), id(&document.inputs));
+    let document = document(timeline, window, names, &written, records);
+    let key = format!("{}{id}.json", layout::compactions_folder(timeline));
     store.put_new(&key, documents::to_bytes(&document)?).await?;
     let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
     Ok(CompactReport {
         windows: 1,
+        resumed: u64::from(resumed),
         inputs: count(window.inputs.len()),
         bytes_in: document.bytes_in,
         outputs: count(written.len()),
@@ -90,7 +101,8 @@ pub(super) async fn compact(
         records,
         duplicates: merged.duplicates,
         breaks,
-        puts: count(written.len()) + 1,
+        // After each output but the last its progress, and one document at the end.
+        puts: 2 * count(written.len().saturating_sub(there)),
         objects_read: merged.objects + count(written.len()) + 1,
         ..CompactReport::default()
     })
@@ -101,21 +113,8 @@ async fn whose(store: &dyn WriteStore, timeline: &Timeline, window: &Window) -> 
     let Some(first) = window.inputs.first() else {
         return Err(CompactError::Moved { timeline: timeline.clone(), window: window.name.clone() }.into());
     };
-    let mut wanted = format::TAIL_BYTES;
-    loop {
-        let (bytes, size) =
-            store.get_tail(&first.key, wanted).await.map_err(|error| moved(error.into(), timeline, window))?;
-        match format::read_tail(&first.key, &bytes, size)? {
-            format::Layout::Complete(tail) => {
-                return Ok((tail.footer.stream.clone(), tail.footer.key_attributes.clone()));
-            }
-            format::Layout::More(more) if more > wanted && wanted < size => wanted = more,
-            format::Layout::More(expected) => {
-                let problem = format::Problem::Length { part: "object", found: size, expected };
-                return Err(format::FormatError { object: first.key.clone(), block: None, offset: 0, problem }.into());
-            }
-        }
-    }
+    let tail = merge::tail_of(store, &first.key).await.map_err(|error| moved(error, timeline, window))?;
+    Ok((tail.footer.stream.clone(), tail.footer.key_attributes.clone()))
 }
 
 /// An input that is gone was compacted by another process, or deleted.
@@ -138,11 +137,24 @@ async fn read_back(store: &dyn WriteStore, written: &Written) -> Result<()> {
     Ok(())
 }
 
-fn document(timeline: &Timeline, window: &Window, written: &[Written], records: u64) -> CompactionDocument {
+/// The inputs' names relative to the folder of the segments, sorted.
+fn input_names(timeline: &Timeline, window: &Window) -> Vec<String> {
     let folder = layout::segments_folder(timeline);
     let relative = |key: &str| key.strip_prefix(&folder).unwrap_or(key).to_owned();
     let mut inputs: Vec<String> = window.inputs.iter().map(|input| relative(&input.key)).collect();
     inputs.sort_unstable();
+    inputs
+}
+
+fn document(
+    timeline: &Timeline,
+    window: &Window,
+    inputs: Vec<String>,
+    written: &[Written],
+    records: u64,
+) -> CompactionDocument {
+    let folder = layout::segments_folder(timeline);
+    let relative = |key: &str| key.strip_prefix(&folder).unwrap_or(key).to_owned();
     let mut outputs: Vec<String> = written.iter().map(|written| relative(&written.key)).collect();
     outputs.sort_unstable();
     CompactionDocument {
@@ -167,10 +179,10 @@ fn id(inputs: &[String]) -> String {
 }
 
 /// A segment that was stored.
-struct Written {
-    key: String,
-    bytes: u64,
-    records: u64,
+pub(super) struct Written {
+    pub(super) key: String,
+    pub(super) bytes: u64,
+    pub(super) records: u64,
 }
 
 /// Takes the merged records and stores runs of bounded size, cut between keys. Works on the merge's thread.
@@ -178,6 +190,7 @@ struct Output {
     store: Arc<dyn WriteStore>,
     handle: Handle,
     timeline: Timeline,
+    id: String,
     stream: StreamArn,
     key_attributes: KeyAttributes,
     level: u8,
@@ -199,8 +212,8 @@ impl Output {
         } else if self.writer.as_ref().is_some_and(|writer| writer.size() >= self.run_bytes_max)
             && let Some((written, bytes)) = self.take_run()?
         {
-            self.handle.block_on(self.store.put_new(&written.key, bytes))?;
-            self.written.push(written);
+            let handle = self.handle.clone();
+            handle.block_on(self.put(written, bytes))?;
         }
         if !same_key {
             self.last_key.clear();
@@ -232,6 +245,15 @@ impl Output {
             old: record.old.map_or(OldImage::None, OldImage::Whole),
             user: record.user,
         })?;
+        Ok(())
+    }
+
+    /// Stores a run after which another one comes, and says up to which key everything is stored.
+    async fn put(&mut self, written: Written, bytes: Bytes) -> Result<()> {
+        self.store.put_new(&written.key, bytes).await?;
+        let at = Reached { number: self.written.len(), last_key: &self.last_key, breaks: self.breaks };
+        progress::put(self.store.as_ref(), &self.timeline, &self.id, &written, &at).await?;
+        self.written.push(written);
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 
 mod error;
 mod group;
+mod progress;
 mod remove;
 #[cfg(test)]
 mod tests;
@@ -21,11 +22,13 @@ use tracing::info;
 pub use error::CompactError;
 
 use crate::coverage::CoveredTimeline;
+use crate::documents::FoldDocument;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::listing::{self, TimelineObjects};
 use crate::merge::MergeOptions;
 use crate::model::{Second, TableName};
+use crate::snapshot;
 use crate::store::WriteStore;
 
 /// Bounds of a compaction.
@@ -63,6 +66,8 @@ impl Default for CompactOptions {
 pub struct CompactReport {
     /// Windows compacted.
     pub windows: u64,
+    /// Windows among them of which a run that was stopped had left outputs.
+    pub resumed: u64,
     /// Segments read.
     pub inputs: u64,
     /// Their bytes.
@@ -85,8 +90,10 @@ pub struct CompactReport {
     pub bytes_deleted: u64,
     /// Segments that wait for the grace time.
     pub waiting: u64,
-    /// Objects put.
+    /// Objects put: outputs, and the documents that say what they hold.
     pub puts: u64,
+    /// Requests to delete objects.
+    pub deletes: u64,
     /// Objects read whole or in part.
     pub objects_read: u64,
 }
@@ -103,6 +110,7 @@ impl CompactReport {
 impl std::ops::AddAssign for CompactReport {
     fn add_assign(&mut self, other: Self) {
         self.windows += other.windows;
+        self.resumed += other.resumed;
         self.inputs += other.inputs;
         self.bytes_in += other.bytes_in;
         self.outputs += other.outputs;
@@ -115,6 +123,7 @@ impl std::ops::AddAssign for CompactReport {
         self.bytes_deleted += other.bytes_deleted;
         self.waiting += other.waiting;
         self.puts += other.puts;
+        self.deletes += other.deletes;
         self.objects_read += other.objects_read;
     }
 }
@@ -154,7 +163,10 @@ async fn compact_timeline(
     done: &mut impl FnMut(CompactReport),
 ) -> Result<()> {
     let covered = CoveredTimeline::new(objects);
-    let chosen = window::choose(&covered, now, options);
+    let mut folds: Vec<FoldDocument> =
+        covered.objects.snapshots.iter().filter_map(|snapshot| snapshot.document.fold.clone()).collect();
+    folds.extend(snapshot::plans(store.as_ref(), &covered).await?.into_iter().map(|(_, plan)| plan.fold));
+    let chosen = window::choose(&covered, &folds, now, options);
     done(CompactReport { left_alone: chosen.left_alone, ..CompactReport::default() });
     for window in chosen.windows {
         if interrupt.requested() {
@@ -170,7 +182,7 @@ async fn compact_timeline(
             continue;
         }
         let compacted = tokio::select! {
-            compacted = group::compact(store, &covered.objects.timeline, &window, options) => compacted?,
+            compacted = group::compact(store, &covered.objects, &window, options) => compacted?,
             () = interrupt.wait() => {
                 return Err(CompactError::Interrupted { timeline: covered.objects.timeline.clone() }.into());
             }

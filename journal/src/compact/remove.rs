@@ -51,12 +51,21 @@ pub(super) async fn remove(
             report.bytes_deleted += size;
             if !options.dry_run {
                 store.delete(&format!("{folder}{name}")).await?;
+                report.deletes += 1;
             }
         }
         if !options.dry_run {
             store.delete(&compaction.key).await?;
+            report.deletes += 1;
         }
         info!(document = compaction.key, "what was compacted is deleted");
+    }
+    // How far compactions had come that are done, or that nobody has gone on with.
+    for (key, modified) in &objects.progress {
+        if !options.dry_run && modified.saturating_add(options.grace.as_secs()) <= now.get() {
+            store.delete(key).await?;
+            report.deletes += 1;
+        }
     }
     Ok(report)
 }

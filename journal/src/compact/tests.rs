@@ -328,7 +328,7 @@ async fn while_a_stream_is_followed_only_what_every_shard_was_read_past_is_compa
     let last = covered.intervals.last_mut().unwrap();
     last.ending = Ending::Read;
     last.through = Some(second(BEGINNING + 5 * 3600 + 10));
-    let chosen = window::choose(&covered, second(LATER), &options());
+    let chosen = window::choose(&covered, &[], second(LATER), &options());
     assert!(!chosen.windows.is_empty());
     for window in &chosen.windows {
         for input in &window.inputs {

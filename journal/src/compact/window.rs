@@ -10,9 +10,13 @@ use jiff::{Timestamp, ToSpan as _};
 
 use super::CompactOptions;
 use crate::coverage::{CoveredTimeline, Ending, Place};
+use crate::documents::FoldDocument;
 use crate::layout::SegmentName;
 use crate::listing::ListedSegment;
 use crate::model::{Second, SequenceNumber};
+
+/// What segments have in common that are merged: their window's name, their sides of gaps, their sides of folds.
+type Together = (String, Vec<Side>, (usize, usize));
 
 /// Levels that compaction makes: an hour, a day, a month.
 const LEVELS: [u8; 3] = [1, 2, 3];
@@ -40,14 +44,19 @@ pub(super) struct Chosen {
     pub(super) left_alone: u64,
 }
 
-/// Chooses the windows of a timeline, highest level first.
-pub(super) fn choose(covered: &CoveredTimeline, now: Second, options: &CompactOptions) -> Chosen {
+/// Chooses the windows of a timeline, highest level first. `folds` are the snapshots that were folded, those under way too.
+pub(super) fn choose(
+    covered: &CoveredTimeline,
+    folds: &[FoldDocument],
+    now: Second,
+    options: &CompactOptions,
+) -> Chosen {
     let superseded = covered.objects.superseded();
     let mut taken: HashSet<&str> = HashSet::new();
     let mut chosen = Chosen { windows: Vec::new(), left_alone: 0 };
     let limit = limit(covered, now, options);
     for level in LEVELS.into_iter().rev() {
-        let mut groups: BTreeMap<(String, Vec<Side>), Vec<&ListedSegment>> = BTreeMap::new();
+        let mut groups: BTreeMap<Together, Vec<&ListedSegment>> = BTreeMap::new();
         for segment in &covered.objects.segments {
             if segment.name.level >= level || superseded.contains(&segment.key) || taken.contains(segment.key.as_str())
             {
@@ -60,10 +69,10 @@ pub(super) fn choose(covered: &CoveredTimeline, now: Second, options: &CompactOp
             };
             let Some((name, end)) = window_of(level, first) else { continue };
             if end <= limit {
-                groups.entry((name, sides)).or_default().push(segment);
+                groups.entry((name, sides, fold_side(folds, segment))).or_default().push(segment);
             }
         }
-        for ((name, sides), segments) in groups {
+        for ((name, sides, _), segments) in groups {
             if segments.len() < options.inputs_min.max(2) {
                 continue;
             }
@@ -89,6 +98,16 @@ fn limit(covered: &CoveredTimeline, now: Second, options: &CompactOptions) -> u6
         Some(interval) => interval.through.map_or(0, |through| settled.min(through.get())),
         None => settled,
     }
+}
+
+/// Segments of which this is the same are folded in the same snapshots: how many cuts lie before its end, and in how many of
+/// the other snapshots it is not, for it was appended later. What is made of segments of different sides would be in no
+/// snapshot for sure, and be read beside all of them.
+fn fold_side(folds: &[FoldDocument], segment: &ListedSegment) -> (usize, usize) {
+    let ends_after = |fold: &&FoldDocument| segment.name.seconds.is_none_or(|(_, last)| last > fold.cut);
+    let before = folds.iter().filter(ends_after).count();
+    let not_in = folds.iter().filter(|fold| !ends_after(fold) && fold.appended_through < segment.appended).count();
+    (before, not_in)
 }
 
 fn first_second(segment: &ListedSegment) -> Option<Second> {

@@ -127,7 +127,7 @@ impl Job {
         inputs: &[RunInput],
         cut: Cut,
         keys: Option<&Range<Bytes>>,
-        visit: &mut dyn FnMut(StateRef<'_>) -> Result<()>,
+        visit: &mut dyn FnMut(StateRef<'_>, u64) -> Result<()>,
     ) -> Result<()> {
         let scan = &RecordScan { keys: keys.cloned(), ..RecordScan::default() };
         let (segments, snapshots) = (select(inputs, RunKind::Segment), select(inputs, RunKind::Snapshot));
@@ -174,11 +174,15 @@ impl Job {
         Ok(())
     }
 
-    fn visit_item(&mut self, state: &mut KeyState, visit: &mut dyn FnMut(StateRef<'_>) -> Result<()>) -> Result<()> {
+    fn visit_item(
+        &mut self,
+        state: &mut KeyState,
+        visit: &mut dyn FnMut(StateRef<'_>, u64) -> Result<()>,
+    ) -> Result<()> {
         if let Some(found) = state.found() {
             self.report.keys += 1;
             self.report.items += u64::from(found.image.is_some());
-            visit(found)?;
+            visit(found, self.report.undated)?;
         }
         state.reset();
         Ok(())

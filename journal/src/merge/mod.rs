@@ -27,6 +27,7 @@ use crate::cut::Cut;
 
 pub use crate::format::Columns;
 pub use error::MergeError;
+pub use run::tail_of;
 pub use scan::{RecordScan, Unreadable, UnreadableList};
 
 /// What a run is to the merge.
@@ -190,15 +191,15 @@ pub async fn for_each_item<F>(
 where
     F: FnMut(ItemRef<'_>) -> Result<()> + Send + 'static,
 {
-    for_each_key(store, inputs, cut, keys, options, move |state| match state.image {
+    for_each_key(store, inputs, cut, keys, options, move |state, _| match state.image {
         Some(image) => visit(ItemRef { key: state.key, image, sequence: state.sequence, second: state.second }),
         None => Ok(()),
     })
     .await
 }
 
-/// Visits every key that any run has in key order with its state at `cut`, removed items too. Otherwise as
-/// [`for_each_item`].
+/// Visits every key that any run has in key order with its state at `cut`, removed items too; the second argument says how
+/// many records of all inputs have no second. Otherwise as [`for_each_item`].
 ///
 /// # Errors
 /// As [`for_each_record`].
@@ -211,7 +212,7 @@ pub async fn for_each_key<F>(
     mut visit: F,
 ) -> Result<MergeReport>
 where
-    F: FnMut(StateRef<'_>) -> Result<()> + Send + 'static,
+    F: FnMut(StateRef<'_>, u64) -> Result<()> + Send + 'static,
 {
     job::on_thread(store, options, move |job| job.items(&inputs, cut, keys.as_ref(), &mut visit)).await
 }

@@ -113,16 +113,29 @@ pub(super) async fn open(
             Layout::More(expected) => Err(too_short(&object, length, expected)),
         };
     }
+    let (tail, bytes_read) = read_tail_of(store.as_ref(), &object).await?;
+    Ok(Opened { input, object, from, tail, whole: None, bytes_read })
+}
+
+/// The tail of a run: its footer and index, by one or two reads of its end.
+///
+/// # Errors
+/// When the object cannot be read or is not a run.
+pub async fn tail_of(store: &dyn ReadStore, object: &str) -> Result<Tail> {
+    read_tail_of(store, object).await.map(|(tail, _)| tail)
+}
+
+async fn read_tail_of(store: &dyn ReadStore, object: &str) -> Result<(Tail, u64)> {
     let mut wanted = TAIL_BYTES;
     let mut bytes_read = 0u64;
     loop {
-        let (bytes, size) = store.get_tail(&object, wanted).await?;
+        let (bytes, size) = store.get_tail(object, wanted).await?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         bytes_read = bytes_read.saturating_add(length);
-        match read_tail(&object, &bytes, size)? {
-            Layout::Complete(tail) => return Ok(Opened { input, object, from, tail, whole: None, bytes_read }),
+        match read_tail(object, &bytes, size)? {
+            Layout::Complete(tail) => return Ok((tail, bytes_read)),
             Layout::More(more) if more > wanted && length < size => wanted = more,
-            Layout::More(expected) => return Err(too_short(&object, length, expected)),
+            Layout::More(expected) => return Err(too_short(object, length, expected)),
         }
     }
 }

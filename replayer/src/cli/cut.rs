@@ -38,6 +38,9 @@ pub struct CutArgs {
     /// Go on where history is known to be incomplete, with what the journal has
     #[arg(long)]
     pub allow_partial: bool,
+    /// Say which snapshot, how many objects and how many bytes are read, and what could be read instead
+    #[arg(long)]
+    pub explain: bool,
 }
 
 impl CutArgs {
@@ -58,6 +61,9 @@ impl CutArgs {
         let request = ReplayRequest { table: table.clone(), cut, timeline, allow_partial: self.allow_partial };
         let plan = plan(&*store, &request).await?;
         say_plan(&plan, global);
+        if self.explain {
+            note(plan.explanation.to_string().trim_end());
+        }
         Ok((store, plan))
     }
 }
@@ -65,9 +71,9 @@ impl CutArgs {
 /// Says what was planned: the cut as it was understood, and the plan's notes.
 pub fn say_plan(plan: &ReplayPlan, global: &Global) {
     if !global.quiet {
-        let baseline = plan.baseline.as_ref().map(|name| format!(" and baseline {name}")).unwrap_or_default();
+        let base = plan.base.as_ref().map(|name| format!(" from {name}")).unwrap_or_default();
         note(&format!(
-            "table {} {} (timeline {}): {} objects{baseline}, {} bytes",
+            "table {} {} (timeline {}): {} objects{base}, {} bytes",
             plan.timeline.table,
             plan.cut,
             plan.timeline.label,

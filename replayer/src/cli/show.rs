@@ -88,7 +88,7 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
         let when = second.map(|second| format!(" of {second}")).unwrap_or_default();
         output::note(&match sequence {
             Some(sequence) => format!("as the record {sequence}{when} made it"),
-            None => "as it was before its first record in the journal, or as a baseline has it".to_owned(),
+            None => "as a snapshot or an old image has it: the record that made it so was not read".to_owned(),
         });
     }
     let mut text = Vec::new();

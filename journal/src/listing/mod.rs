@@ -3,6 +3,8 @@
 //! One listing a timeline and a read of each small document; no segment is opened. What enters is a store and a table's
 //! name; what leaves is [`TimelineObjects`]. Knows nothing of cuts or coverage.
 
+mod ranges;
+
 use std::collections::HashSet;
 use std::future::Future;
 
@@ -130,8 +132,8 @@ pub struct TimelineObjects {
     pub quarantined: u64,
     /// Objects of snapshots that were never completed: a baseline that was stopped, or a fold under way.
     pub unfinished: Vec<UnfinishedObject>,
-    /// Progress documents of compactions, by key.
-    pub progress: Vec<String>,
+    /// Progress documents of compactions, by key, and when each was stored, in seconds since 1970, as the store says.
+    pub progress: Vec<(String, u64)>,
     /// The newest time of storing that any object shows, in seconds since 1970, as the store says.
     pub newest: u64,
     /// Every other object.
@@ -249,7 +251,7 @@ pub async fn timelines(store: &dyn ReadStore, table: &TableName) -> Result<Vec<T
 /// # Errors
 /// When the store cannot be read, or a document is not what was written.
 pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<TimelineObjects> {
-    let sorted = sort(store.list_all(&layout::timeline_folder(&timeline)).await?, timeline);
+    let sorted = sort(ranges::list(store, &layout::timeline_folder(&timeline)).await?, timeline);
     let mut objects = sorted.objects;
     let timeline = &objects.timeline.clone();
     objects.table = documents::read(store, &layout::table_document(timeline)).await?;
@@ -257,12 +259,15 @@ pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<Timel
     objects.end = documents::read(store, &layout::end_document(timeline)).await?;
     objects.gaps = read_each(store, &sorted.gaps).await?;
     objects.checkpoints = read_each(store, &sorted.checkpoints).await?;
-    for (key, modified) in sorted.compactions {
-        // One that is gone meanwhile is done with: its inputs were deleted, and then it was.
-        if let Some(document) = documents::read(store, &key).await? {
-            objects.compactions.push(ListedCompaction { key, modified, document });
-        }
-    }
+    let read = |(key, modified): (String, u64)| -> Reading<'_, Option<ListedCompaction>> {
+        Box::pin(async move {
+            // One that is gone meanwhile is done with: its inputs were deleted, and then it was.
+            let document = documents::read(store, &key).await?;
+            Ok(document.map(|document| ListedCompaction { key, modified, document }))
+        })
+    };
+    let reading = futures::stream::iter(sorted.compactions.into_iter().map(read)).buffered(READS_AT_ONCE);
+    objects.compactions = reading.try_filter_map(|found| std::future::ready(Ok(found))).try_collect().await?;
     let documents: Vec<SnapshotDocument> =
         read_each(store, &sorted.snapshots.iter().map(|(_, key)| key.clone()).collect::<Vec<_>>()).await?;
     objects.snapshots = sorted
@@ -309,7 +314,9 @@ pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
             ["gaps", name] if name.strip_suffix(".json").is_some() => sorted.gaps.push(key),
             ["checkpoints", name] if name.strip_suffix(".json").is_some() => sorted.checkpoints.push(key),
             ["compactions", name] if name.strip_suffix(".json").is_some() => sorted.compactions.push((key, modified)),
-            ["compactions", _, number] if number.strip_suffix(".json").is_some() => sorted.objects.progress.push(key),
+            ["compactions", _, number] if number.strip_suffix(".json").is_some() => {
+                sorted.objects.progress.push((key, modified));
+            }
             ["events", name] if name.strip_suffix(".json").is_some() => sorted.objects.events.push(key),
             ["quarantine", _] => sorted.objects.quarantined += 1,
             ["snapshots", name, "snapshot.json"] => sorted.snapshots.push(((*name).to_owned(), key)),
@@ -333,9 +340,11 @@ pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
     sorted
 }
 
+type Reading<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, DocumentError>> + Send + 'a>>;
+
 pub(crate) async fn read_each<T: DeserializeOwned + Send>(store: &dyn ReadStore, keys: &[String]) -> Result<Vec<T>> {
     // A document that was there a moment ago and is gone now was replaced or deleted by hand: that is a defect to name.
-    let read = |key: String| -> std::pin::Pin<Box<dyn Future<Output = Result<T, DocumentError>> + Send + '_>> {
+    let read = |key: String| -> Reading<'_, T> {
         Box::pin(async move {
             documents::read(store, &key).await?.ok_or_else(|| DocumentError::Malformed {
                 location: store.location().to_owned(),
