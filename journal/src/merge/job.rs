@@ -155,7 +155,7 @@ impl Job {
                 let found = last_of(&run.cursor, &cut);
                 self.report.keys += 1;
                 self.report.items += u64::from(found.image.is_some());
-                visit(found)?;
+                visit(found, self.report.undated)?;
                 heap.next()?;
                 self.check_stopped()?;
                 continue;
