@@ -142,11 +142,9 @@ impl Given {
 
     /// Copies within the event, and records whose segment was there already because the event came before.
     fn duplicates(&self, report: &AppendReport) -> u64 {
-        if report.segments_created == 0 {
-            return self.records;
-        }
         let contradictions = report.quarantined.saturating_sub(self.quarantined);
-        self.records.saturating_sub(report.records).saturating_sub(contradictions)
+        let understood = self.records.saturating_sub(contradictions);
+        if report.segments_created == 0 { understood } else { understood.saturating_sub(report.records) }
     }
 
     fn measure(&self, dimension: Dimension, report: &AppendReport, took: u64, now: Second) -> Measurements {

@@ -1,6 +1,7 @@
 //! What the tests stand on: functions from built binaries, tables, notes, and the journal's programs led to MiniStack.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::{
@@ -23,9 +24,9 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 pub(crate) fn package(ministack: &MiniStack, name: &str) -> Vec<u8> {
     let mut script = String::from("#!/bin/sh\n");
     for (variable, value) in ministack.environment() {
-        script += &format!("export {variable}='{value}'\n");
+        writeln!(script, "export {variable}='{value}'").unwrap();
     }
-    script += &format!("exec '{}'\n", binary(name).display());
+    writeln!(script, "exec '{}'", binary(name).display()).unwrap();
     zip("bootstrap", script.as_bytes())
 }
 

@@ -182,7 +182,7 @@ async fn a_deploy_deletes_the_notes_and_one_restore_brings_them_back() {
     let events = timelines[0]["events"].as_array().unwrap();
     let of = |kind: &str| events.iter().find(|event| event["kind"] == kind);
     assert!(of("table-deleted").is_some(), "{events:?}");
-    let author = events.iter().filter_map(|event| event["by"]["principal"].as_str()).next();
+    let author = events.iter().find_map(|event| event["by"]["principal"].as_str());
     assert_eq!(author, Some("arn:aws:iam::000000000000:user/the-author"), "{events:?}");
     let status = cloud.run(journal().args(["status", "--table", TABLE])).await.success();
     assert!(status.stdout.contains("the-author"), "{}", status.stdout);

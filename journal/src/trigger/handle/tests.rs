@@ -47,7 +47,9 @@ async fn what_came_before_is_measured_as_duplicates() {
     assert_eq!(measured(&[first.clone(), second.clone()]).await, (0, 2, 0));
     assert_eq!(measured(&[first.clone(), second.clone()]).await, (2, 2, 0));
     assert_eq!(measured(&[first.clone(), first.clone(), first.clone()]).await, (2, 1, 0));
-    assert_eq!(measured(&[first, second, contradiction]).await, (0, 2, 1));
+    assert_eq!(measured(&[first, second.clone(), contradiction.clone()]).await, (2, 2, 1));
+    let third = of_table(insert(), "notes", "c", "3");
+    assert_eq!(measured(&[third, second, contradiction]).await, (0, 2, 1));
 }
 
 #[test]
