@@ -303,18 +303,19 @@ impl<'a> Chooser<'a> {
     fn fold_forward(&self, at: usize, fold: &FoldDocument, cut: Option<Second>) -> Result<Candidate, String> {
         let from = later(fold.cut, 1);
         self.gather((Some(at), Way::Forward, fold.whole, None), |segment| {
+            let seconds = segment.name.seconds;
+            let folded = segment.appended <= fold.appended_through;
+            if !folded && seconds.is_none_or(|(first, _)| first < fold.horizon) {
+                return Err(too_old(segment));
+            }
             if fold.whole && self.is_after(segment) {
                 return Ok(Want::LeaveOut);
             }
-            let seconds = segment.name.seconds;
-            if segment.appended <= fold.appended_through {
+            if folded {
                 let holds = seconds.is_some_and(|(_, last)| last <= fold.cut);
                 // At its own cut a whole fold needs nothing of what it holds.
                 let at_its_cut = fold.whole && seconds.is_some() && cut == Some(fold.cut);
                 return Ok(if holds || at_its_cut { Want::LeaveOut } else { Want::Read(Some(from)) });
-            }
-            if seconds.is_none_or(|(first, _)| first < fold.horizon) {
-                return Err(too_old(segment));
             }
             Ok(Want::Read(None))
         })
@@ -324,11 +325,13 @@ impl<'a> Chooser<'a> {
     fn fold_backward(&self, at: usize, fold: &FoldDocument, cut: Second) -> Result<Candidate, String> {
         let floor = earlier(cut, SKEW_SECONDS);
         let through = later(fold.cut, SKEW_SECONDS);
+        // A fold that was walked back to rests on records after its cut.
+        let oldest = if fold.horizon > fold.cut { fold.horizon } else { floor };
         self.gather((Some(at), Way::Backward, true, Some(floor)), |segment| {
             let folded = segment.appended <= fold.appended_through;
             Ok(match segment.name.seconds {
+                Some((first, _)) if !folded && first < oldest => return Err(too_old(segment)),
                 Some((first, _)) if first > through => Want::LeaveOut,
-                Some((first, _)) if !folded && first < floor => return Err(too_old(segment)),
                 None if !folded => return Err(too_old(segment)),
                 Some((_, last)) if last < floor => Want::LeaveOut,
                 _ => Want::Read(Some(floor)),
@@ -338,7 +341,7 @@ impl<'a> Chooser<'a> {
 }
 
 fn too_old(segment: &ListedSegment) -> String {
-    format!("segment {} was appended after it, with older records than it has tombstones for", segment.key)
+    format!("segment {} was appended after it, with records older than its horizon", segment.key)
 }
 
 pub(crate) fn later(second: Second, seconds: u64) -> Second {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 use tracing::info;
 
-use super::base::{Candidate, bases, earlier, later};
+use super::base::{Candidate, SKEW_SECONDS, Way, bases, earlier, later};
 use super::{SnapshotError, SnapshotOptions};
 use crate::coverage::{Beginning, CoveredTimeline, Ending, Interval};
 use crate::cut::Cut;
@@ -231,7 +231,8 @@ fn describe(
     let horizon = earlier(cut, options.tombstones.as_secs());
     let horizon = recent.map_or(horizon, |recent| horizon.min(recent));
     // What is not known of an item (its last record, when it was removed) is not known of records from before either.
-    let horizon = [candidate.floor, base_fold.map(|fold| fold.horizon)].into_iter().flatten().fold(horizon, Ord::max);
+    let known = [candidate.floor, base_fold.map(|fold| fold.horizon), rests_on(candidate, base)];
+    let horizon = known.into_iter().flatten().fold(horizon, Ord::max);
     FoldDocument {
         cut,
         covered_from: interval.from,
@@ -248,6 +249,13 @@ fn describe(
         first,
         tombstones: 0,
     }
+}
+
+/// Up to when a fold rests on records after its cut having been there: one that is walked back to says of a key without a
+/// record what its base says, so a record that comes late, from between the two, would have said otherwise.
+fn rests_on(candidate: &Candidate, base: Option<&ListedSnapshot>) -> Option<Second> {
+    let base = base.filter(|_| matches!(candidate.way, Way::Backward | Way::Around))?;
+    Some(later(base.document.finished, SKEW_SECONDS))
 }
 
 /// 16 hexadecimal digits of what the fold is made of. Not of when its inputs were listed.
