@@ -287,6 +287,9 @@ pub struct SnapshotPlanDocument {
     /// Names of the segments, relative to the timeline's `segments/` folder, each with its bytes and the second before which its
     /// records are passed over, if any.
     pub segments: Vec<(String, u64, Option<Second>)>,
+    /// Records of later seconds are passed over; none when all count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Second>,
     /// A part ends with the key that brings it to this size.
     pub part_bytes_max: u64,
 }

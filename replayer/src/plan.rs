@@ -294,7 +294,7 @@ fn everything(plan: &mut ReplayPlan, covered: &CoveredTimeline) {
 }
 
 fn segment_input(segment: &ListedSegment) -> RunInput {
-    RunInput { key: segment.key.clone(), size: segment.size, kind: RunKind::Segment, from: None }
+    RunInput { key: segment.key.clone(), size: segment.size, kind: RunKind::Segment, from: None, until: None }
 }
 
 fn add_snapshot(plan: &mut ReplayPlan, covered: &CoveredTimeline, at: usize) {

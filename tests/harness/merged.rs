@@ -20,11 +20,17 @@ use crate::reference::State;
 pub async fn inputs(store: &dyn ReadStore, timeline: &Timeline) -> Result<Vec<RunInput>> {
     let mut inputs = Vec::new();
     for object in store.list_all(&layout::segments_folder(timeline)).await? {
-        inputs.push(RunInput { key: object.key, size: object.size, kind: RunKind::Segment, from: None });
+        inputs.push(RunInput { key: object.key, size: object.size, kind: RunKind::Segment, from: None, until: None });
     }
     for object in store.list_all(&layout::snapshots_folder(timeline)).await? {
         if object.key.strip_suffix(".run").is_some() {
-            inputs.push(RunInput { key: object.key, size: object.size, kind: RunKind::Snapshot, from: None });
+            inputs.push(RunInput {
+                key: object.key,
+                size: object.size,
+                kind: RunKind::Snapshot,
+                from: None,
+                until: None,
+            });
         }
     }
     Ok(inputs)

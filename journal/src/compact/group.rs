@@ -55,7 +55,13 @@ pub(super) async fn compact(
     let inputs = window
         .inputs
         .iter()
-        .map(|input| RunInput { key: input.key.clone(), size: input.size, kind: RunKind::Segment, from: None })
+        .map(|input| RunInput {
+            key: input.key.clone(),
+            size: input.size,
+            kind: RunKind::Segment,
+            from: None,
+            until: None,
+        })
         .collect();
     let read: Arc<dyn ReadStore> = store.clone();
     let merged = merge::for_each_record(read, inputs, keys, options.merge.clone(), move |record| {

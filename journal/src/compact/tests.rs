@@ -120,7 +120,13 @@ async fn read(store: &Arc<MemoryStore>, everything: bool) -> Vec<Told> {
         .segments
         .iter()
         .filter(|segment| everything || !superseded.contains(&segment.key))
-        .map(|segment| RunInput { key: segment.key.clone(), size: segment.size, kind: RunKind::Segment, from: None })
+        .map(|segment| RunInput {
+            key: segment.key.clone(),
+            size: segment.size,
+            kind: RunKind::Segment,
+            from: None,
+            until: None,
+        })
         .collect();
     let all = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&all);
@@ -190,7 +196,9 @@ async fn history_is_compacted_hour_by_hour_as_it_goes_and_every_cut_stays_the_sa
 
 async fn state(store: &Arc<MemoryStore>, cut: Cut) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let inputs = objects(store).await.segments.into_iter();
-    let inputs = inputs.map(|s| RunInput { key: s.key, size: s.size, kind: RunKind::Segment, from: None }).collect();
+    let inputs = inputs
+        .map(|s| RunInput { key: s.key, size: s.size, kind: RunKind::Segment, from: None, until: None })
+        .collect();
     let items = Arc::new(Mutex::new(BTreeMap::new()));
     let into = Arc::clone(&items);
     let from: Arc<dyn ReadStore> = store.clone();

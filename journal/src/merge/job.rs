@@ -229,7 +229,7 @@ impl Job {
                 return Ok(group.runs);
             }
             if !group.runs.is_empty() {
-                spilled.push(self.spill(group.runs, cut.filter(|_| thin))?);
+                spilled.extend(self.spill(group.runs, cut.filter(|_| thin))?);
             }
             if group.last {
                 return self.open_spilled(spilled, cut.filter(|_| thin));
@@ -351,8 +351,9 @@ impl Job {
         }
     }
 
-    /// Merges a group into one temporary run; with `thin`, only with what a fold at that cut still needs.
-    fn spill(&mut self, runs: Vec<OpenRun>, thin: Option<Cut>) -> Result<(File, u64)> {
+    /// Merges a group into one temporary run; with `thin`, only with what a fold at that cut still needs. None when all that
+    /// the runs hold is passed over.
+    fn spill(&mut self, runs: Vec<OpenRun>, thin: Option<Cut>) -> Result<Option<(File, u64)>> {
         let folder = self.options.spill_folder.clone().unwrap_or_else(std::env::temp_dir);
         let fail = |action| {
             let folder = folder.clone();
@@ -374,6 +375,10 @@ impl Job {
         }
         let mut writer = RunWriter::new(options, stream, names, first_sequence, first_second)?;
         let mut heap = Heap::new(runs, thin.is_none())?;
+        if heap.top().is_none() {
+            self.finish(&heap);
+            return Ok(None);
+        }
         let mut thinner = Thinner::default();
         let mut size = 0u64;
         while let Some(run) = heap.top() {
@@ -400,7 +405,7 @@ impl Job {
         let run = writer.finish()?;
         file.write_all(&run.bytes).map_err(fail("write"))?;
         self.report.bytes_spilled += run.size;
-        Ok((file, run.size))
+        Ok(Some((file, run.size)))
     }
 
     /// Opens temporary runs, merging them further while they are too many for memory.
@@ -415,7 +420,7 @@ impl Job {
                 memory = memory.saturating_add(run.memory_bytes());
                 runs.push(run);
                 if memory > self.options.memory_bytes_max && runs.len() > 2 {
-                    next.push(self.spill(std::mem::take(&mut runs), thin)?);
+                    next.extend(self.spill(std::mem::take(&mut runs), thin)?);
                     memory = 0;
                 }
             }
@@ -423,7 +428,7 @@ impl Job {
                 return Ok(runs);
             }
             if !runs.is_empty() {
-                next.push(self.spill(runs, thin)?);
+                next.extend(self.spill(runs, thin)?);
             }
             if next.len() >= count {
                 return next

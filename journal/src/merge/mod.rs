@@ -50,6 +50,9 @@ pub struct RunInput {
     pub kind: RunKind,
     /// Of a segment: records of earlier seconds are passed over, for what is read with it has their effect.
     pub from: Option<Second>,
+    /// Of a segment: records that have not happened at this cut are passed over, for not all that follow it are read. Not where a
+    /// record of the segment has no second.
+    pub until: Option<Cut>,
 }
 
 /// Bounds of a merge.

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{RunInput, UnreadableList};
+use crate::cut::Cut;
 use crate::error::{Kind, Result};
 use crate::format::{BlockCursor, Columns, Decompressor, Header, Layout, RunKind, TAIL_BYTES, Tail, read_tail};
 use crate::model::{Second, SequenceNumber};
@@ -59,6 +60,8 @@ pub(super) struct OpenRun {
     pub(super) cursor: BlockCursor,
     /// Records of earlier seconds are passed over.
     from: Option<Second>,
+    /// Records that have not happened at it are passed over.
+    until: Option<Cut>,
     /// Bytes that were read from the store.
     pub(super) bytes_read: u64,
     source: Source,
@@ -91,6 +94,7 @@ pub(super) struct Opened {
     pub(super) input: usize,
     pub(super) object: String,
     pub(super) from: Option<Second>,
+    pub(super) until: Option<Cut>,
     pub(super) tail: Tail,
     pub(super) whole: Option<Bytes>,
     pub(super) bytes_read: u64,
@@ -103,18 +107,20 @@ pub(super) async fn open(
     run: RunInput,
     whole_bytes_max: u64,
 ) -> Result<Opened> {
-    let RunInput { key: object, size, from, .. } = run;
+    let RunInput { key: object, size, from, until, .. } = run;
     if size <= whole_bytes_max {
         let bytes = store.get(&object).await?;
         Header::parse(&object, &bytes)?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         return match read_tail(&object, &bytes, length)? {
-            Layout::Complete(tail) => Ok(Opened { input, object, from, tail, whole: Some(bytes), bytes_read: length }),
+            Layout::Complete(tail) => {
+                Ok(Opened { input, object, from, until, tail, whole: Some(bytes), bytes_read: length })
+            }
             Layout::More(expected) => Err(too_short(&object, length, expected)),
         };
     }
     let (tail, bytes_read) = read_tail_of(store.as_ref(), &object).await?;
-    Ok(Opened { input, object, from, tail, whole: None, bytes_read })
+    Ok(Opened { input, object, from, until, tail, whole: None, bytes_read })
 }
 
 /// The tail of a run: its footer and index, by one or two reads of its end.
@@ -158,6 +164,8 @@ impl OpenRun {
                 span: None,
             },
         };
+        let dated = opened.tail.footer.statistics.undated == 0;
+        let until = opened.until.filter(|_| dated && !read.all_before);
         let cursor = BlockCursor::new(&opened.object, opened.tail.footer.clone());
         Self {
             object: opened.object,
@@ -165,6 +173,7 @@ impl OpenRun {
             tail: opened.tail,
             cursor,
             from: opened.from,
+            until,
             bytes_read: opened.bytes_read,
             source,
             read,
@@ -196,6 +205,7 @@ impl OpenRun {
             tail,
             cursor,
             from: None,
+            until: None,
             bytes_read: 0,
             source: Source::File { file, buffer: Vec::new() },
             read: BlocksRead {
@@ -256,7 +266,10 @@ impl OpenRun {
     fn step(&mut self, decompressor: &mut Decompressor) -> Result<bool> {
         loop {
             while !self.broken && self.cursor.advance()? {
-                if self.from.is_none_or(|from| self.cursor.second().is_none_or(|second| second >= from)) {
+                let second = self.cursor.second();
+                if self.from.is_none_or(|from| second.is_none_or(|second| second >= from))
+                    && self.until.is_none_or(|until| until.has(self.cursor.sequence(), second))
+                {
                     return Ok(true);
                 }
             }

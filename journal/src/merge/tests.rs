@@ -59,7 +59,7 @@ async fn segments(store: &Arc<MemoryStore>) -> (Vec<RunInput>, Vec<ChangeRecord>
         let run = RunWriter::encode(WriterOptions::rows(), stream.clone(), names(), &records).unwrap();
         let key = format!("s{segment:03}");
         store.put_new(&key, Bytes::from(run.bytes)).await.unwrap();
-        inputs.push(RunInput { key, size: run.size, kind: RunKind::Segment, from: None });
+        inputs.push(RunInput { key, size: run.size, kind: RunKind::Segment, from: None, until: None });
     }
     (inputs, all)
 }
@@ -165,7 +165,7 @@ async fn a_compacted_run_gives_the_state_that_its_segments_give() {
             let run = RunWriter::encode(options, stream.clone(), names(), &part).unwrap();
             let key = format!("c{parts}-{number}");
             store.put_new(&key, Bytes::from(run.bytes)).await.unwrap();
-            compacted.push(RunInput { key, size: run.size, kind: RunKind::Segment, from: None });
+            compacted.push(RunInput { key, size: run.size, kind: RunKind::Segment, from: None, until: None });
         }
         for at in cuts {
             let cut = Cut { position: Position::Second(Second::new(at).unwrap()), inclusive: true };

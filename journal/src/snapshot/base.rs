@@ -53,6 +53,9 @@ pub struct Candidate {
     pub whole: bool,
     /// Records of earlier seconds are not looked at.
     pub floor: Option<Second>,
+    /// Records that have not happened at this cut are not looked at: not all that follow it are read, so that the first one that is
+    /// may not be the first one of its key.
+    pub until: Option<Cut>,
 }
 
 impl Candidate {
@@ -73,6 +76,7 @@ impl Candidate {
                 size: segment.size,
                 kind: RunKind::Segment,
                 from: *from,
+                until: self.until,
             })
             .collect();
         if let Some(snapshot) = self.snapshot.and_then(|at| objects.snapshots.get(at)) {
@@ -91,6 +95,7 @@ pub fn part_inputs(covered: &CoveredTimeline, snapshot: &ListedSnapshot) -> Vec<
         size: part.size,
         kind: RunKind::Snapshot,
         from: None,
+        until: None,
     };
     snapshot.document.parts.iter().map(part).collect()
 }
@@ -171,7 +176,7 @@ impl<'a> Chooser<'a> {
 
     fn gather(
         &self,
-        (snapshot, way, whole, floor): (Option<usize>, Way, bool, Option<Second>),
+        (snapshot, way, whole, floor, until): (Option<usize>, Way, bool, Option<Second>, Option<Cut>),
         mut want: impl FnMut(&ListedSegment) -> Result<Want, String>,
     ) -> Result<Candidate, String> {
         let parts = snapshot.and_then(|at| self.covered.objects.snapshots.get(at));
@@ -188,6 +193,7 @@ impl<'a> Chooser<'a> {
             segment_bytes: 0,
             whole,
             floor,
+            until,
         };
         for (at, segment, place) in &self.segments {
             let Want::Read(from) = want(segment)? else { continue };
@@ -216,7 +222,7 @@ impl<'a> Chooser<'a> {
 
     fn records(&self) -> Candidate {
         let whole = self.interval.beginning == Beginning::Whole;
-        let found = self.gather((None, Way::Records, whole, None), |segment| {
+        let found = self.gather((None, Way::Records, whole, None, whole.then_some(self.cut)), |segment| {
             // In a whole stream a key without a record at or before the cut did not exist.
             Ok(if whole && self.is_after(segment) { Want::LeaveOut } else { Want::Read(None) })
         });
@@ -235,6 +241,7 @@ impl<'a> Chooser<'a> {
             segment_bytes: 0,
             whole: false,
             floor: None,
+            until: None,
         }
     }
 
@@ -243,7 +250,7 @@ impl<'a> Chooser<'a> {
     fn baseline(&self, at: usize, snapshot: &ListedSnapshot) -> Candidate {
         let document = &snapshot.document;
         let found = match self.cut.last_second() {
-            None => self.gather((Some(at), Way::Around, true, None), |_| Ok(Want::Read(None))),
+            None => self.gather((Some(at), Way::Around, true, None, None), |_| Ok(Want::Read(None))),
             Some(cut) => {
                 let way = if later(document.finished, SKEW_SECONDS) <= cut {
                     Way::Forward
@@ -254,7 +261,7 @@ impl<'a> Chooser<'a> {
                 };
                 let floor = earlier(cut.min(document.started), SKEW_SECONDS);
                 let through = cut.max(later(document.finished, SKEW_SECONDS));
-                self.gather((Some(at), way, true, Some(floor)), |segment| {
+                self.gather((Some(at), way, true, Some(floor), Some(Cut::at(through))), |segment| {
                     Ok(match segment.name.seconds {
                         Some((first, last)) if last < floor || first > through => Want::LeaveOut,
                         _ => Want::Read(Some(floor)),
@@ -302,7 +309,7 @@ impl<'a> Chooser<'a> {
     /// A fold from before the cut: everything it holds is passed over, everything else is read.
     fn fold_forward(&self, at: usize, fold: &FoldDocument, cut: Option<Second>) -> Result<Candidate, String> {
         let from = later(fold.cut, 1);
-        self.gather((Some(at), Way::Forward, fold.whole, None), |segment| {
+        self.gather((Some(at), Way::Forward, fold.whole, None, fold.whole.then_some(self.cut)), |segment| {
             let seconds = segment.name.seconds;
             let folded = segment.appended <= fold.appended_through;
             if !folded && seconds.is_none_or(|(first, _)| first < fold.horizon) {
@@ -327,7 +334,7 @@ impl<'a> Chooser<'a> {
         let through = later(fold.cut, SKEW_SECONDS);
         // A fold that was walked back to rests on records after its cut.
         let oldest = if fold.horizon > fold.cut { fold.horizon } else { floor };
-        self.gather((Some(at), Way::Backward, true, Some(floor)), |segment| {
+        self.gather((Some(at), Way::Backward, true, Some(floor), Some(Cut::at(through))), |segment| {
             let folded = segment.appended <= fold.appended_through;
             Ok(match segment.name.seconds {
                 Some((first, _)) if !folded && first < oldest => return Err(too_old(segment)),

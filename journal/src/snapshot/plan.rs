@@ -177,6 +177,7 @@ pub(super) async fn begin(
         key_attributes,
         fold: describe(covered, interval, cut, candidate, options),
         segments: segments(covered, candidate),
+        until: candidate.until.and_then(|until| until.last_second()),
         part_bytes_max: options.part_bytes_max,
     };
     let name = format!("{:012}-fold-{}", cut.get(), identity(&plan));
@@ -265,7 +266,7 @@ fn identity(plan: &SnapshotPlanDocument) -> String {
         hash.update(name.as_bytes());
         hash.update(format!("\n{:?}\n", from.map(Second::get)));
     }
-    hash.update(format!("{:?}\n{}\n", plan.fold.base, plan.part_bytes_max));
+    hash.update(format!("{:?}\n{:?}\n{}\n", plan.until.map(Second::get), plan.fold.base, plan.part_bytes_max));
     hash.finalize().iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

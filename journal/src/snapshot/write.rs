@@ -106,6 +106,7 @@ fn inputs(covered: &CoveredTimeline, name: &str, plan: &SnapshotPlanDocument) ->
         size: *size,
         kind: RunKind::Segment,
         from: *from,
+        until: plan.until.map(Cut::at),
     });
     let mut inputs: Vec<RunInput> = segments.collect();
     if let Some(base) = &plan.fold.base {

@@ -160,7 +160,13 @@ where
         .segments
         .iter()
         .filter(|segment| !superseded.contains(&segment.key) && may_lie_between(segment, &from.cut, &to.cut))
-        .map(|segment| RunInput { key: segment.key.clone(), size: segment.size, kind: RunKind::Segment, from: None })
+        .map(|segment| RunInput {
+            key: segment.key.clone(),
+            size: segment.size,
+            kind: RunKind::Segment,
+            from: None,
+            until: None,
+        })
         .collect();
     let selection = keys(&schema)?;
     let range = selection.range.clone();

@@ -379,6 +379,7 @@ impl Search<'_> {
                 size: segment.size,
                 kind: RunKind::Segment,
                 from: None,
+                until: None,
             })
             .collect();
         let into = Arc::clone(best);

@@ -96,7 +96,7 @@ pub async fn shape(
             .segments
             .iter()
             .filter(|segment| !superseded.contains(&segment.key))
-            .map(|s| RunInput { key: s.key.clone(), size: s.size, kind: RunKind::Segment, from: None })
+            .map(|s| RunInput { key: s.key.clone(), size: s.size, kind: RunKind::Segment, from: None, until: None })
             .collect();
         let scan = RecordScan { columns: Columns::New, unreadable: Some(unreadable.clone()), ..RecordScan::default() };
         let (into, corrupt) = (Arc::clone(&shared), unreadable.clone());

@@ -83,7 +83,7 @@ pub(super) fn scope(
         from,
         to,
         inputs: inputs
-            .map(|s| RunInput { key: s.key.clone(), size: s.size, kind: RunKind::Segment, from: None })
+            .map(|s| RunInput { key: s.key.clone(), size: s.size, kind: RunKind::Segment, from: None, until: None })
             .collect(),
         segments: covered.objects.segments.len(),
         through: interval.and_then(|interval| interval.through),

@@ -113,6 +113,7 @@ impl ChangesTable {
                 size: segment.size,
                 kind: RunKind::Segment,
                 from: None,
+                until: None,
             })
             .collect();
         Ok(Some(Part {

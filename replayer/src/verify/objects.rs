@@ -164,7 +164,7 @@ impl Sound {
             let problem = format!("its key is {}, other runs of the timeline have {known}", footer.key_attributes);
             report.problem(&key, problem);
         } else if matches!(expected, Expected::Segment(_)) {
-            self.inputs.push(RunInput { key, size, kind: RunKind::Segment, from: None });
+            self.inputs.push(RunInput { key, size, kind: RunKind::Segment, from: None, until: None });
         }
     }
 }

@@ -173,6 +173,7 @@ fn merge_case<'a>(name: String, runs: &'a [Run], runtime: &'a tokio::runtime::Ru
             size: u64::try_from(run.bytes.len()).unwrap(),
             kind: RunKind::Segment,
             from: None,
+            until: None,
         });
     }
     let cut = Cut { position: Position::Second(Second::MAX), inclusive: true };

@@ -187,5 +187,8 @@ pub fn compact_at(runtime: &Runtime, folder: &Path, now: u64) -> CompactReport {
 #[must_use]
 pub fn inputs(runtime: &Runtime, store: &dyn ReadStore) -> Vec<RunInput> {
     let objects = runtime.block_on(store.list_all(&layout::segments_folder(&timeline()))).expect("a listing");
-    objects.into_iter().map(|o| RunInput { key: o.key, size: o.size, kind: RunKind::Segment, from: None }).collect()
+    objects
+        .into_iter()
+        .map(|o| RunInput { key: o.key, size: o.size, kind: RunKind::Segment, from: None, until: None })
+        .collect()
 }
