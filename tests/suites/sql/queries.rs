@@ -139,7 +139,7 @@ fn sorted(rows: &[Value]) -> Vec<String> {
 
 /// `DuckDB` in a process of its own, by the Python that has it.
 fn duckdb(python: &str, queries: &std::path::Path, rows: &std::path::Path) -> Vec<Vec<Value>> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/components/duckdb.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/components/ask_duckdb.py");
     let output = std::process::Command::new(python).arg(script).args([queries, rows]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()

@@ -1,4 +1,4 @@
-"""Answers questions with DuckDB: `duckdb.py QUERIES ROWS`, QUERIES a JSON list of statements, ROWS newline-delimited JSON or Parquet.
+"""Answers questions with DuckDB: `ask_duckdb.py QUERIES ROWS`, QUERIES a JSON list of statements, ROWS newline-delimited JSON or Parquet.
 
 Prints a JSON list with each answer as a list of objects. The functions that `replay sql` has are made of DuckDB's own.
 """
