@@ -4,9 +4,11 @@
 //! left that a terminal would obey.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::parquet::arrow::ArrowWriter;
@@ -70,7 +72,7 @@ impl SqlWriter {
     ) -> io::Result<Self> {
         let to = match format {
             SqlFormat::Parquet => {
-                let writer = ArrowWriter::try_new(destination, schema.clone(), None).map_err(of_parquet)?;
+                let writer = ArrowWriter::try_new(destination, for_parquet(&schema), None).map_err(of_parquet)?;
                 Target::Parquet(Box::new(writer))
             }
             _ => Target::Text(Box::new(destination)),
@@ -101,7 +103,12 @@ impl SqlWriter {
     pub fn batch(&mut self, batch: &RecordBatch) -> io::Result<()> {
         self.rows += u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
         if let Target::Parquet(writer) = &mut self.to {
-            writer.write(batch).map_err(of_parquet)?;
+            let schema = for_parquet(&self.schema);
+            let columns = batch.columns().iter().zip(schema.fields());
+            let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+            let columns = columns.collect::<Result<Vec<_>, _>>().map_err(of_arrow)?;
+            let batch = RecordBatch::try_new(schema, columns).map_err(of_arrow)?;
+            writer.write(&batch).map_err(of_parquet)?;
             if writer.in_progress_size() > ROW_GROUP_BYTES {
                 writer.flush().map_err(of_parquet)?;
             }
@@ -111,7 +118,7 @@ impl SqlWriter {
         let formatters = batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options));
         let formatters = formatters.collect::<Result<Vec<_>, _>>().map_err(of_arrow)?;
         for row in 0..batch.num_rows() {
-            let cell = |(column, formatter): (&std::sync::Arc<dyn Array>, &ArrayFormatter<'_>)| {
+            let cell = |(column, formatter): (&Arc<dyn Array>, &ArrayFormatter<'_>)| {
                 (!column.is_null(row)).then(|| formatter.value(row).to_string())
             };
             let cells: Vec<Option<String>> = batch.columns().iter().zip(&formatters).map(cell).collect();
@@ -255,6 +262,17 @@ impl SqlWriter {
         line.push('\n');
         self.put(line.as_bytes())
     }
+}
+
+/// The columns as a Parquet file has them: it knows no time in seconds, and readers would take a plain number for one.
+fn for_parquet(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Timestamp(TimeUnit::Second, zone) => {
+            field.as_ref().clone().with_data_type(DataType::Timestamp(TimeUnit::Millisecond, zone.clone()))
+        }
+        _ => field.as_ref().clone(),
+    });
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<Field>>(), schema.metadata().clone()))
 }
 
 fn of_parquet(error: ParquetError) -> io::Error {
