@@ -144,6 +144,7 @@ impl RecordError {
 /// An item as a source has it: a tree, or encoded as it was read.
 #[derive(Debug)]
 pub(super) enum Item {
+    #[cfg_attr(not(feature = "streams"), expect(dead_code, reason = "only the client of the streams gives trees"))]
     Tree(Attributes),
     Encoded(EncodedItem),
 }
@@ -198,6 +199,7 @@ pub(super) struct Parts<'a> {
 /// - `REMOVE` without an old image never stands: the item that was removed would be missing at every cut before it.
 /// - An image without any attribute is taken as no image: every item has its key, so no item is meant. Programs that
 ///   cannot express an absent image write it so.
+#[cfg_attr(not(feature = "streams"), expect(dead_code, reason = "only the client of the streams gives parts"))]
 pub(super) fn assemble(stream: StreamArn, parts: Parts<'_>) -> Result<StreamRecord, RecordError> {
     assemble_like(stream, parts, None)
 }
