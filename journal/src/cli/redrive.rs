@@ -21,7 +21,7 @@ const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   journal redrive s3://failed-batches/aws/lambda
-  journal redrive file:///tmp/downloaded
+  journal redrive file:///var/tmp/downloaded
   aws sqs receive-message --queue-url … --max-number-of-messages 10 | journal redrive -
 
 An S3 destination holds the records themselves. A queue's or topic's message names them only:
