@@ -4,13 +4,14 @@
 //! partition key, so the order of the parts is that of the attributes' names: a rule that every writer can follow from
 //! the record alone, without which one item could get two byte forms.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::number::Decimal;
+use super::number::{Decimal, other_plain_form};
 use super::{AttributeValue, Attributes, Number, NumberError};
 
 /// Most bytes of an encoded key. DynamoDB allows 2048 for the partition key and 1024 for the sort key; escaping may
@@ -272,14 +273,13 @@ impl ItemKey {
     /// # Errors
     /// As `decode`.
     pub fn decode_slice(bytes: &[u8], names: &KeyAttributes) -> Result<Attributes, KeyError> {
-        let mut rest = bytes;
-        let mut values = Attributes::new();
-        for attribute in names.as_slice() {
-            let (value, after) = decode_part(attribute.key_type, rest).ok_or(KeyError::Malformed)?;
-            values.insert(attribute.name.clone(), value);
-            rest = after;
-        }
-        if rest.is_empty() { Ok(values) } else { Err(KeyError::Malformed) }
+        let parts = KeyParts::of(bytes, names)?.0.into_iter().flatten();
+        let named = names
+            .as_slice()
+            .iter()
+            .zip(parts)
+            .map(|(attribute, part)| Ok((attribute.name.clone(), part.into_value().ok_or(KeyError::Malformed)?)));
+        named.collect()
     }
 }
 
@@ -322,44 +322,104 @@ fn escape(tag: u8, from: &[u8], bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&[0, 1]);
 }
 
-fn decode_part(key_type: KeyType, bytes: &[u8]) -> Option<(AttributeValue, &[u8])> {
+/// The value of one attribute of an encoded key, borrowed where nothing had to be unescaped.
+#[derive(Debug)]
+pub(super) enum KeyPart<'a> {
+    S(Cow<'a, str>),
+    B(Cow<'a, [u8]>),
+    /// A number, with its plain form where that is another text.
+    N {
+        written: Cow<'a, str>,
+        plain: Option<String>,
+    },
+}
+
+impl KeyPart<'_> {
+    /// Whether it is no number that is written in another than its plain form.
+    pub(super) fn is_plain(&self) -> bool {
+        !matches!(self, Self::N { plain: Some(_), .. })
+    }
+
+    fn into_value(self) -> Option<AttributeValue> {
+        Some(match self {
+            Self::S(text) => AttributeValue::S(text.into_owned()),
+            Self::B(bytes) => AttributeValue::B(bytes.into_owned()),
+            Self::N { written, .. } => AttributeValue::N(Number::parse(written).ok()?),
+        })
+    }
+}
+
+/// The values of an encoded key, in the order of its attributes' names.
+#[derive(Debug)]
+pub(super) struct KeyParts<'a>([Option<KeyPart<'a>>; 2]);
+
+impl<'a> KeyParts<'a> {
+    /// Reads a whole key of these attributes.
+    pub(super) fn of(bytes: &'a [u8], names: &KeyAttributes) -> Result<Self, KeyError> {
+        let mut rest = bytes;
+        let mut parts = [None, None];
+        for (attribute, part) in names.as_slice().iter().zip(&mut parts) {
+            let (value, after) = decode_part(attribute.key_type, rest).ok_or(KeyError::Malformed)?;
+            *part = Some(value);
+            rest = after;
+        }
+        if rest.is_empty() { Ok(Self(parts)) } else { Err(KeyError::Malformed) }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &KeyPart<'a>> {
+        self.0.iter().flatten()
+    }
+}
+
+fn decode_part(key_type: KeyType, bytes: &[u8]) -> Option<(KeyPart<'_>, &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     match (key_type, tag) {
         (KeyType::S, TAG_S) => {
             let (text, rest) = unescape(rest)?;
-            Some((AttributeValue::S(String::from_utf8(text).ok()?), rest))
+            let text = match text {
+                Cow::Borrowed(text) => Cow::Borrowed(std::str::from_utf8(text).ok()?),
+                Cow::Owned(text) => Cow::Owned(String::from_utf8(text).ok()?),
+            };
+            Some((KeyPart::S(text), rest))
         }
         (KeyType::B, TAG_B) => {
             let (value, rest) = unescape(rest)?;
-            Some((AttributeValue::B(value), rest))
+            Some((KeyPart::B(value), rest))
         }
         (KeyType::N, TAG_N) => {
             let (decimal, taken) = Decimal::from_ordered(rest)?;
             let (&spelled, rest) = rest.get(taken..)?.split_first()?;
             if spelled == 0 {
-                return Some((AttributeValue::N(Number::parse(decimal.to_plain()).ok()?), rest));
+                let written = decimal.to_plain();
+                other_plain_form(&written).ok()?;
+                return Some((KeyPart::N { written: Cow::Owned(written), plain: None }, rest));
             }
             let end = rest.iter().position(|b| *b == 0)?;
             let (text, rest) = rest.split_at(end);
-            let number = Number::parse(std::str::from_utf8(text).ok()?).ok()?;
-            Some((AttributeValue::N(number), rest.get(1..)?))
+            let written = std::str::from_utf8(text).ok()?;
+            let plain = other_plain_form(written).ok()?;
+            Some((KeyPart::N { written: Cow::Borrowed(written), plain }, rest.get(1..)?))
         }
         _ => None,
     }
 }
 
-fn unescape(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let mut value = Vec::with_capacity(bytes.len());
+fn unescape(bytes: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+    let mut value = Cow::Borrowed(&[][..]);
     let mut rest = bytes;
     loop {
         let zero = rest.iter().position(|b| *b == 0)?;
         let (plain, after) = rest.split_at(zero);
-        value.extend_from_slice(plain);
         let (&next, after) = after.get(1..)?.split_first()?;
+        if next == 1 && value.is_empty() {
+            return Some((Cow::Borrowed(plain), after));
+        }
+        let owned = value.to_mut();
+        owned.extend_from_slice(plain);
         rest = after;
         match next {
             1 => return Some((value, rest)),
-            0xFF => value.push(0),
+            0xFF => owned.push(0),
             _ => return None,
         }
     }

@@ -89,6 +89,36 @@ impl fmt::Display for Number {
     }
 }
 
+/// The plain form of a number's text where it is another text; none says that the text is plain.
+///
+/// # Errors
+/// As [`Number::parse`].
+pub(super) fn other_plain_form(text: &str) -> Result<Option<String>, NumberError> {
+    if is_plain_at_a_glance(text.as_bytes()) {
+        return Ok(None);
+    }
+    let plain = Decimal::parse(text)?.to_plain();
+    Ok((plain != text).then_some(plain))
+}
+
+/// Whether a text is a number in its plain form, by its look alone; not every plain form is seen.
+fn is_plain_at_a_glance(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let integer = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match (integer, digits.first()) {
+        (1, Some(b'0')) if digits.len() == 1 => return digits.len() == text.len(),
+        (0, _) | (2.., Some(b'0')) => return false,
+        _ => {}
+    }
+    let Some((point, fraction)) = digits.get(integer..).and_then(<[u8]>::split_first) else {
+        return integer <= DIGITS_MAX;
+    };
+    *point == b'.'
+        && integer + fraction.len() <= DIGITS_MAX
+        && fraction.iter().all(u8::is_ascii_digit)
+        && fraction.last().is_some_and(|last| *last != b'0')
+}
+
 fn cut(text: &str) -> String {
     text.chars().take(64).collect()
 }
@@ -236,6 +266,19 @@ impl Decimal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_glance_sees_what_parsing_finds(text in "[-+]?[01][0-9]{0,3}([.][0-9]{0,4})?([eE]-?[0-9]{1,3})?|[-0-9.]{0,45}") {
+            let parsed = Number::parse(text.as_str()).map(|number| number.to_plain());
+            let found = other_plain_form(&text);
+            match parsed {
+                Ok(plain) => prop_assert_eq!(found.unwrap().unwrap_or(text), plain.as_str()),
+                Err(error) => prop_assert_eq!(found, Err(error)),
+            }
+        }
+    }
 
     #[test]
     fn thirty_eight_digits_are_kept_and_thirty_nine_refused() {

@@ -1,0 +1,228 @@
+//! Walks a canonical image value by value and writes each as JSON. FORMAT.md, "Images".
+
+use super::super::number::other_plain_form;
+use super::super::{IMAGE_BYTES_MAX, ImageError, NESTING_MAX};
+use super::{Spelling, close, text};
+
+/// What is wrong with an image's bytes.
+pub(super) struct Broken(&'static str);
+
+impl Broken {
+    pub(super) fn of_image(self) -> ImageError {
+        ImageError::Malformed { reason: self.0.to_owned() }
+    }
+}
+
+/// An image and how far it is read.
+pub(super) struct ImageWalk<'a> {
+    rest: &'a [u8],
+    spelling: Spelling,
+    /// Whether all numbers so far have their plain form.
+    pub(super) plain_numbers: bool,
+}
+
+impl<'a> ImageWalk<'a> {
+    pub(super) fn new(image: &'a [u8], spelling: Spelling) -> Result<Self, ImageError> {
+        if image.len() > IMAGE_BYTES_MAX {
+            return Err(ImageError::Size { found: image.len() });
+        }
+        Ok(Self { rest: image, spelling, plain_numbers: true })
+    }
+
+    /// Ends it.
+    pub(super) fn end(&self) -> Result<(), Broken> {
+        if self.rest.is_empty() { Ok(()) } else { Err(Broken("bytes follow its end")) }
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Broken> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Broken("it ends too early"))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// A little-endian number of `N` bytes.
+    fn wide<const N: usize>(&mut self) -> Result<u64, Broken> {
+        let bytes = self.take(N)?;
+        Ok(bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64, Broken> {
+        match self.rest.split_first() {
+            Some((first @ 0..=250, rest)) => {
+                self.rest = rest;
+                Ok(u64::from(*first))
+            }
+            Some((first, rest)) => {
+                self.rest = rest;
+                match first {
+                    251 => self.wide::<2>(),
+                    252 => self.wide::<4>(),
+                    253 => self.wide::<8>(),
+                    _ => Err(Broken("a number of an unknown width")),
+                }
+            }
+            None => Err(Broken("it ends too early")),
+        }
+    }
+
+    /// A length or a count.
+    #[inline]
+    pub(super) fn length(&mut self) -> Result<usize, Broken> {
+        usize::try_from(self.varint()?)
+            .ok()
+            .filter(|length| *length <= IMAGE_BYTES_MAX)
+            .ok_or(Broken("a length is larger than any image"))
+    }
+
+    #[inline]
+    fn bytes(&mut self) -> Result<&'a [u8], Broken> {
+        let length = self.length()?;
+        self.take(length)
+    }
+
+    #[inline]
+    fn text(&mut self) -> Result<&'a str, Broken> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| Broken("a text is not UTF-8"))
+    }
+
+    /// An attribute's name, which comes after the one before it.
+    #[inline]
+    pub(super) fn name(&mut self, before: Option<&str>) -> Result<&'a str, Broken> {
+        let name = self.text()?;
+        if before.is_some_and(|before| before >= name) {
+            return Err(Broken("attribute names are not in order"));
+        }
+        Ok(name)
+    }
+
+    fn tag(&mut self) -> Result<u64, Broken> {
+        if self.rest.first() == Some(&253) {
+            return Err(Broken("an attribute has an unknown type"));
+        }
+        self.varint()
+    }
+
+    /// A value at this level of nesting; the first has the number 1.
+    pub(super) fn value(&mut self, level: usize, out: &mut Vec<u8>) -> Result<(), Broken> {
+        if level > NESTING_MAX {
+            return Err(Broken("nested deeper than 32 levels"));
+        }
+        let spelling = self.spelling;
+        match self.tag()? {
+            0 => text::string(spelling, self.text()?, out),
+            1 => self.number(|written, plain| text::number(spelling, written, plain, out))?,
+            2 => text::bytes(spelling, self.bytes()?, out),
+            3 => self.set(b"{\"SS\":[", out, |_, member, out| {
+                text::quoted(std::str::from_utf8(member).map_err(|_| Broken("a text is not UTF-8"))?, out);
+                Ok(())
+            })?,
+            4 => self.set(b"{\"NS\":[", out, |walk, member, out| {
+                walk.written(member, |written, plain| match spelling {
+                    Spelling::DynamoDb => text::quoted(written, out),
+                    Spelling::Plain => out.extend_from_slice(plain.unwrap_or(written).as_bytes()),
+                })
+            })?,
+            5 => self.set(b"{\"BS\":[", out, |_, member, out| {
+                text::base64(member, out);
+                Ok(())
+            })?,
+            6 => self.map(level, out)?,
+            7 => self.list(level, out)?,
+            8 => text::typed(spelling, b"{\"NULL\":", out, |out| {
+                out.extend_from_slice(if spelling == Spelling::DynamoDb { b"true" } else { b"null" });
+            }),
+            9 => {
+                let value: &[u8] = match self.take(1)? {
+                    [0] => b"false",
+                    [1] => b"true",
+                    _ => return Err(Broken("a truth value is neither 0 nor 1")),
+                };
+                text::typed(spelling, b"{\"BOOL\":", out, |out| out.extend_from_slice(value));
+            }
+            _ => return Err(Broken("an attribute has an unknown type")),
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, write: impl FnOnce(&str, Option<&str>)) -> Result<(), Broken> {
+        let bytes = self.bytes()?;
+        self.written(bytes, write)
+    }
+
+    /// A number's text, checked, with its plain form where that is another.
+    #[inline]
+    fn written(&mut self, bytes: &[u8], write: impl FnOnce(&str, Option<&str>)) -> Result<(), Broken> {
+        let written = std::str::from_utf8(bytes).map_err(|_| Broken("a number is not decimal text"))?;
+        let plain = other_plain_form(written).map_err(|_| Broken("a number is none that DynamoDB has"))?;
+        self.plain_numbers &= plain.is_none();
+        write(written, plain.as_deref());
+        Ok(())
+    }
+
+    fn set(
+        &mut self,
+        head: &[u8],
+        out: &mut Vec<u8>,
+        mut member: impl FnMut(&mut Self, &[u8], &mut Vec<u8>) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        let count = self.length()?;
+        if count == 0 {
+            return Err(Broken("a set is empty"));
+        }
+        self.open(head, out);
+        let mut before: Option<&[u8]> = None;
+        for _ in 0..count {
+            let bytes = self.bytes()?;
+            if before.is_some_and(|before| before >= bytes) {
+                return Err(Broken("set members are not in order"));
+            }
+            before = Some(bytes);
+            member(self, bytes, out)?;
+            out.push(b',');
+        }
+        self.close(out, b']');
+        Ok(())
+    }
+
+    fn map(&mut self, level: usize, out: &mut Vec<u8>) -> Result<(), Broken> {
+        let count = self.length()?;
+        self.open(b"{\"M\":{", out);
+        let mut before = None;
+        for _ in 0..count {
+            let name = self.name(before)?;
+            before = Some(name);
+            text::name(name, out);
+            self.value(level + 1, out)?;
+            out.push(b',');
+        }
+        self.close(out, b'}');
+        Ok(())
+    }
+
+    fn list(&mut self, level: usize, out: &mut Vec<u8>) -> Result<(), Broken> {
+        let count = self.length()?;
+        self.open(b"{\"L\":[", out);
+        for _ in 0..count {
+            self.value(level + 1, out)?;
+            out.push(b',');
+        }
+        self.close(out, b']');
+        Ok(())
+    }
+
+    /// Begins a container: its type and bracket, or the bracket alone.
+    fn open(&self, head: &[u8], out: &mut Vec<u8>) {
+        match (self.spelling, head) {
+            (Spelling::Plain, [.., bracket]) => out.push(*bracket),
+            _ => out.extend_from_slice(head),
+        }
+    }
+
+    fn close(&self, out: &mut Vec<u8>, bracket: u8) {
+        close(out, bracket);
+        if self.spelling == Spelling::DynamoDb {
+            out.push(b'}');
+        }
+    }
+}
