@@ -6,9 +6,9 @@ use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter, FilterRef};
 use super::error::Problem;
 use super::wire::{Wire, put_length};
 
-const KEYS_A_PAGE: usize = 512;
+const KEYS_A_PAGE: usize = 256;
 const DESCRIPTOR_BYTES: usize = 20;
-/// Pages of more than this many bytes are refused: a page of 512 keys has about 700.
+/// Pages of more than this many bytes are refused: a page of 256 keys has about 450.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The hash of an encoded key that the filter knows it by.
@@ -59,6 +59,11 @@ pub(super) fn build(hashes: &mut Vec<u64>) -> Result<(Vec<u8>, Vec<u8>, usize), 
 pub(super) fn page_of(hash: u64, pages: usize) -> usize {
     let pages = u128::from(u64::try_from(pages).unwrap_or(u64::MAX));
     usize::try_from((u128::from(hash) * pages) >> 64).unwrap_or(0)
+}
+
+/// The page of a directory that knows a key; none where there are no pages.
+pub(super) fn page_for(directory: &[FilterPage], key: &[u8]) -> Option<FilterPage> {
+    directory.get(page_of(key_hash(key), directory.len())).copied()
 }
 
 /// Reads the directory of `pages` pages that begin at `offset`.

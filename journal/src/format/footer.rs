@@ -70,8 +70,8 @@ pub struct Footer {
     pub(super) filter_directory_length: usize,
     pub(super) filter_directory_crc32: u32,
     pub(super) index_offset: u64,
-    pub(super) index_length: usize,
-    pub(super) index_crc32: u32,
+    pub(super) index_top_length: usize,
+    pub(super) index_top_crc32: u32,
 }
 
 fn put_whole_sequence(out: &mut Vec<u8>, sequence: SequenceNumber) {
@@ -131,8 +131,8 @@ impl Footer {
         put_length(&mut out, self.filter_directory_length);
         out.extend_from_slice(&self.filter_directory_crc32.to_le_bytes());
         put_varint(&mut out, self.index_offset);
-        put_length(&mut out, self.index_length);
-        out.extend_from_slice(&self.index_crc32.to_le_bytes());
+        put_length(&mut out, self.index_top_length);
+        out.extend_from_slice(&self.index_top_crc32.to_le_bytes());
         out
     }
 
@@ -200,8 +200,8 @@ impl Footer {
             filter_directory_length: wire.length()?,
             filter_directory_crc32: wire.u32()?,
             index_offset: wire.varint()?,
-            index_length: wire.length()?,
-            index_crc32: wire.u32()?,
+            index_top_length: wire.length()?,
+            index_top_crc32: wire.u32()?,
         };
         if footer.statistics.records == 0 {
             return Err(wire.malformed("a run without records"));

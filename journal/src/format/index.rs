@@ -1,4 +1,4 @@
-//! The index: where blocks lie and what is in them. FORMAT.md, "Index".
+//! The index: where blocks lie and what is in them, in pages that the top lists. FORMAT.md, "Index".
 
 use super::error::Problem;
 use super::footer::RunKind;
@@ -60,74 +60,190 @@ pub(super) fn length_u64(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
-pub(super) fn encode(entries: &[BlockEntry], first_second: Option<Second>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(entries.len() * 48 + 4);
-    put_length(&mut out, entries.len());
+/// Blocks that one page of the index describes: about 1.5 KB, so that a lookup reads little beside its block.
+pub(super) const PAGE_BLOCKS: usize = 32;
+
+/// One page of the index as the top describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct IndexPage {
+    /// No key of the page is below it, and none before the page is above it.
+    pub(super) from_key: Vec<u8>,
+    /// Blocks on the pages before it.
+    pub(super) first_block: usize,
+    /// Blocks on it.
+    pub(super) blocks: usize,
+    /// Records in its blocks.
+    pub(super) records: u64,
+    /// Where its blocks lie in the object.
+    pub(super) data: std::ops::Range<u64>,
+    /// Where the page lies in the object.
+    pub(super) place: std::ops::Range<u64>,
+    /// CRC-32 of its bytes.
+    pub(super) crc32: u32,
+}
+
+/// The pages of the index and the top that lists them. `last_keys` has for each page after the first the last key before it.
+pub(super) fn encode(
+    entries: &[BlockEntry],
+    last_keys: &[Vec<u8>],
+    first_second: Option<Second>,
+) -> (Vec<u8>, Vec<u8>) {
+    let (mut pages, mut top) = (Vec::with_capacity(entries.len() * 48), Vec::new());
+    put_length(&mut top, entries.len().div_ceil(PAGE_BLOCKS));
+    let mut last_from: &[u8] = &[];
+    for (number, page) in entries.chunks(PAGE_BLOCKS).enumerate() {
+        let start = pages.len();
+        encode_page(&mut pages, page, first_second);
+        let stored = pages.get(start..).unwrap_or_default();
+        let first_key = page.first().map_or(&[][..], |entry| entry.first_key.as_slice());
+        let before = number.checked_sub(1).and_then(|at| last_keys.get(at));
+        let from = before.map_or(&[][..], |before| separator(before, first_key));
+        let shared = shared_prefix(last_from, from);
+        put_length(&mut top, shared);
+        put_bytes(&mut top, from.get(shared..).unwrap_or_default());
+        last_from = from;
+        put_length(&mut top, page.len());
+        put_varint(&mut top, page.iter().map(|entry| entry.records).sum());
+        let data = page.iter().map(|entry| entry.range().end - entry.range().start).sum();
+        put_varint(&mut top, data);
+        put_length(&mut top, stored.len());
+        top.extend_from_slice(&crc32fast::hash(stored).to_le_bytes());
+    }
+    (pages, top)
+}
+
+/// The shortest beginning of `key` that lies above `before`; all of it when it does not.
+fn separator<'a>(before: &[u8], key: &'a [u8]) -> &'a [u8] {
+    key.get(..=shared_prefix(before, key)).unwrap_or(key)
+}
+
+fn encode_page(out: &mut Vec<u8>, entries: &[BlockEntry], first_second: Option<Second>) {
     let mut last: &[u8] = &[];
     for entry in entries {
         let shared = shared_prefix(last, &entry.first_key);
-        put_length(&mut out, shared);
-        put_bytes(&mut out, entry.first_key.get(shared..).unwrap_or_default());
+        put_length(out, shared);
+        put_bytes(out, entry.first_key.get(shared..).unwrap_or_default());
         last = &entry.first_key;
-        put_varint(&mut out, entry.records);
+        put_varint(out, entry.records);
         match (entry.seconds, first_second) {
             (Some((first, end)), Some(base)) => {
-                put_varint(&mut out, 1 + first.get().saturating_sub(base.get()));
-                put_varint(&mut out, end.get().saturating_sub(first.get()));
+                put_varint(out, 1 + first.get().saturating_sub(base.get()));
+                put_varint(out, end.get().saturating_sub(first.get()));
             }
-            _ => put_varint(&mut out, 0),
+            _ => put_varint(out, 0),
         }
         for chunk in &entry.chunks {
-            put_length(&mut out, chunk.stored);
-            put_length(&mut out, chunk.raw);
+            put_length(out, chunk.stored);
+            put_length(out, chunk.raw);
             out.extend_from_slice(&chunk.crc32.to_le_bytes());
         }
     }
-    out
 }
 
-pub(super) fn parse(bytes: &[u8], kind: RunKind, first_second: Option<Second>) -> Result<Vec<BlockEntry>, Problem> {
+/// Reads the top; the first page begins at `offset`.
+pub(super) fn parse_top(bytes: &[u8], offset: u64) -> Result<Vec<IndexPage>, Problem> {
     let mut wire = Wire::new(bytes, "index");
     let count = wire.length()?;
-    if count == 0 || count > BLOCKS_MAX || count > bytes.len() {
+    if count == 0 || count > BLOCKS_MAX.div_ceil(PAGE_BLOCKS) || count > bytes.len() {
+        return Err(wire.malformed("number of pages"));
+    }
+    let mut pages: Vec<IndexPage> = Vec::with_capacity(count);
+    let (mut place, mut data, mut first_block) = (offset, length_u64(HEADER_BYTES), 0usize);
+    for _ in 0..count {
+        let before = pages.last().map_or(&[][..], |page| page.from_key.as_slice());
+        let from_key = wire.shared_bytes(before)?;
+        if from_key.as_slice() < before {
+            return Err(wire.malformed("pages are not in the order of their keys"));
+        }
+        let (blocks, records, bytes, length) = (wire.length()?, wire.varint()?, wire.varint()?, wire.length()?);
+        if blocks == 0 || blocks > BLOCKS_MAX || records < length_u64(blocks) {
+            return Err(wire.malformed("number of blocks"));
+        }
+        let end = place.checked_add(length_u64(length)).ok_or_else(|| wire.malformed("a length is too large"))?;
+        let data_end = data.checked_add(bytes).ok_or_else(|| wire.malformed("a length is too large"))?;
+        let crc32 = wire.u32()?;
+        pages.push(IndexPage {
+            from_key,
+            first_block,
+            blocks,
+            records,
+            data: data..data_end,
+            place: place..end,
+            crc32,
+        });
+        (place, data, first_block) = (end, data_end, first_block.saturating_add(blocks));
+    }
+    if first_block > BLOCKS_MAX {
         return Err(wire.malformed("number of blocks"));
     }
-    let mut entries: Vec<BlockEntry> = Vec::with_capacity(count);
-    let mut offset = length_u64(HEADER_BYTES);
-    for _ in 0..count {
-        let shared = wire.length()?;
-        let rest = wire.bytes()?;
+    if wire.is_empty() { Ok(pages) } else { Err(wire.malformed("bytes follow its end")) }
+}
+
+/// Reads the stored bytes of one page, whose checksum must have been checked, and adds its blocks.
+pub(super) fn parse_page(
+    entries: &mut Vec<BlockEntry>,
+    page: &IndexPage,
+    bytes: &[u8],
+    kind: RunKind,
+    first_second: Option<Second>,
+) -> Result<(), Problem> {
+    let mut wire = Wire::new(bytes, "index page");
+    if page.blocks > bytes.len() {
+        return Err(wire.malformed("number of blocks"));
+    }
+    let (mut offset, mut records) = (page.data.start, 0u64);
+    entries.reserve_exact(page.blocks);
+    for number in 0..page.blocks {
         let before = entries.last().map_or(&[][..], |entry| entry.first_key.as_slice());
-        let mut first_key =
-            before.get(..shared).ok_or_else(|| wire.malformed("a key shares more than there is"))?.to_vec();
-        first_key.extend_from_slice(rest);
+        let first_key = wire.shared_bytes(if number == 0 { &[] } else { before })?;
         if first_key.as_slice() < before {
             return Err(wire.malformed("blocks are not in the order of their keys"));
         }
-        let records = wire.varint()?;
-        if records == 0 {
-            return Err(wire.malformed("a block without records"));
+        if number == 0 && !first_key.starts_with(&page.from_key) {
+            return Err(wire.malformed("its first key is not what the top says"));
         }
-        let seconds = match (wire.varint()?, first_second) {
-            (0, _) => None,
-            (_, None) => return Err(wire.malformed("a block has seconds, the run has none")),
-            (delta, Some(base)) => {
-                let first = base.get().checked_add(delta - 1).ok_or_else(|| wire.malformed("a second is too large"))?;
-                let last = first.checked_add(wire.varint()?).ok_or_else(|| wire.malformed("a second is too large"))?;
-                let second = |number| Second::new(number).map_err(|error| wire.malformed(&error.to_string()));
-                Some((second(first)?, second(last)?))
-            }
-        };
-        let mut chunks = Vec::with_capacity(kind.chunks());
-        for _ in 0..kind.chunks() {
-            let (stored, raw, crc32) = (wire.length()?, wire.length()?, wire.u32()?);
-            if raw > CHUNK_RAW_MAX || stored > CHUNK_RAW_MAX + 1024 || (stored == 0) != (raw == 0) {
-                return Err(wire.malformed("the lengths of a chunk"));
-            }
-            chunks.push(ChunkRef { offset, stored, raw, crc32 });
-            offset = offset.saturating_add(length_u64(stored));
-        }
-        entries.push(BlockEntry { first_key, records, seconds, chunks });
+        let entry = parse_entry(&mut wire, first_key, &mut offset, kind, first_second)?;
+        records = records.saturating_add(entry.records);
+        entries.push(entry);
     }
-    if wire.is_empty() { Ok(entries) } else { Err(wire.malformed("bytes follow its end")) }
+    if !wire.is_empty() {
+        return Err(wire.malformed("bytes follow its end"));
+    }
+    if records != page.records || offset != page.data.end {
+        return Err(wire.malformed("it does not agree with the top"));
+    }
+    Ok(())
+}
+
+fn parse_entry(
+    wire: &mut Wire<'_>,
+    first_key: Vec<u8>,
+    offset: &mut u64,
+    kind: RunKind,
+    first_second: Option<Second>,
+) -> Result<BlockEntry, Problem> {
+    let records = wire.varint()?;
+    if records == 0 {
+        return Err(wire.malformed("a block without records"));
+    }
+    let seconds = match (wire.varint()?, first_second) {
+        (0, _) => None,
+        (_, None) => return Err(wire.malformed("a block has seconds, the run has none")),
+        (delta, Some(base)) => {
+            let first = base.get().checked_add(delta - 1).ok_or_else(|| wire.malformed("a second is too large"))?;
+            let last = first.checked_add(wire.varint()?).ok_or_else(|| wire.malformed("a second is too large"))?;
+            let second = |number| Second::new(number).map_err(|error| wire.malformed(&error.to_string()));
+            Some((second(first)?, second(last)?))
+        }
+    };
+    let mut chunks = Vec::with_capacity(kind.chunks());
+    for _ in 0..kind.chunks() {
+        let (stored, raw, crc32) = (wire.length()?, wire.length()?, wire.u32()?);
+        if raw > CHUNK_RAW_MAX || stored > CHUNK_RAW_MAX + 1024 || (stored == 0) != (raw == 0) {
+            return Err(wire.malformed("the lengths of a chunk"));
+        }
+        chunks.push(ChunkRef { offset: *offset, stored, raw, crc32 });
+        *offset = offset.saturating_add(length_u64(stored));
+    }
+    Ok(BlockEntry { first_key, records, seconds, chunks })
 }

@@ -10,6 +10,8 @@ mod filter;
 mod footer;
 mod index;
 mod reader;
+mod top;
+mod verify;
 mod wire;
 mod writer;
 
@@ -19,11 +21,13 @@ pub use error::{FormatError, Problem};
 pub use filter::key_hash;
 pub use footer::{Footer, RunKind, Statistics};
 pub use index::{BlockEntry, ChunkRef};
-pub use reader::{Header, Layout, TAIL_BYTES, Tail, VerifiedRun, read_tail, verify_object};
+pub use reader::{Header, Layout, TAIL_BYTES, Tail, read_tail};
+pub use top::{Top, TopLayout, read_top};
+pub use verify::{VerifiedRun, verify_object};
 pub use writer::{EncodedRun, RunWriter, WriterOptions};
 
 /// Major version of the container.
-pub const MAJOR: u16 = 1;
+pub const MAJOR: u16 = 2;
 /// Minor version of the container.
 pub const MINOR: u16 = 0;
 /// Bytes of the header.
@@ -37,6 +41,8 @@ pub const BLOCKS_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_index;
 
 const MAGIC: [u8; 8] = [0x89, b'D', b'E', b'J', 0x0D, 0x0A, 0x1A, 0x0A];
 const END_MAGIC: [u8; 4] = *b"DEJ1";

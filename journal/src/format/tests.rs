@@ -73,7 +73,7 @@ fn read_all(bytes: &[u8]) -> Result<Vec<Owned>, FormatError> {
     Ok(records)
 }
 
-fn image(text: &str) -> Image {
+pub(super) fn image(text: &str) -> Image {
     Image::encode(&BTreeMap::from([("content".to_owned(), crate::model::AttributeValue::S(text.to_owned()))])).unwrap()
 }
 
@@ -130,11 +130,11 @@ fn history() -> Vec<ChangeRecord> {
     records
 }
 
-fn encode(options: WriterOptions, records: &[ChangeRecord]) -> EncodedRun {
+pub(super) fn encode(options: WriterOptions, records: &[ChangeRecord]) -> EncodedRun {
     RunWriter::encode(options, stream(), names(), records).unwrap()
 }
 
-fn small(mut options: WriterOptions, block_bytes: usize) -> WriterOptions {
+pub(super) fn small(mut options: WriterOptions, block_bytes: usize) -> WriterOptions {
     options.block_bytes = block_bytes;
     options
 }
@@ -333,11 +333,11 @@ fn a_tail_asks_for_more_until_it_has_all() {
 #[test]
 fn another_major_version_is_refused_as_such() {
     let mut bytes = encode(WriterOptions::rows(), &history()).bytes;
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32fast::hash(&bytes[..12]);
     bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     let error = verify_object("test", &bytes).unwrap_err();
-    assert_eq!(error.problem, Problem::Version { found: 2, expected: 1 });
+    assert_eq!(error.problem, Problem::Version { found: 3, expected: 2 });
     assert_eq!(crate::error::Classify::kind(&error), crate::error::Kind::Unsupported);
 }
 
@@ -370,10 +370,10 @@ fn golden_runs_are_read_and_are_what_is_written_today() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let records: Vec<Owned> = history().iter().map(expected).collect();
     let fresh = [
-        ("rows-1.seg", encode(small(WriterOptions::rows(), 100), &history())),
-        ("columns-1.seg", encode(small(WriterOptions::columns(), 100), &history())),
-        ("snapshot-1.run", snapshot()),
-        ("fold-1.run", fold()),
+        ("rows-2.seg", encode(small(WriterOptions::rows(), 100), &history())),
+        ("columns-2.seg", encode(small(WriterOptions::columns(), 100), &history())),
+        ("snapshot-2.run", snapshot()),
+        ("fold-2.run", fold()),
     ];
     for (name, run) in fresh {
         if std::env::var_os("JOURNAL_ADD_FIXTURES").is_some() && !folder.join(name).exists() {

@@ -166,6 +166,14 @@ impl<'a> Wire<'a> {
         self.take(length)
     }
 
+    /// Bytes that share their beginning with others: how many, then the rest.
+    pub(super) fn shared_bytes(&mut self, before: &[u8]) -> Result<Vec<u8>, Problem> {
+        let shared = self.length()?;
+        let rest = self.bytes()?;
+        let kept = before.get(..shared).ok_or_else(|| self.malformed("a key shares more than there is"))?;
+        Ok([kept, rest].concat())
+    }
+
     pub(super) fn text(&mut self) -> Result<&'a str, Problem> {
         let bytes = self.bytes()?;
         std::str::from_utf8(bytes).map_err(|_| self.malformed("a text is not UTF-8"))

@@ -215,7 +215,7 @@ impl Job {
         let opening = inputs.iter().map(|(number, input)| {
             let (store, input) = (store.clone(), input.clone());
             let key = input.key.clone();
-            let opened = run::open(store, *number, input, whole);
+            let opened = run::open(store, *number, input, scan.keys.clone(), whole);
             async move { opened.await.map_err(|error| (key, error)) }
         });
         // Fewer at once when the budget is small: each may hold a whole small object.
@@ -294,7 +294,7 @@ impl Job {
         }
         let scan = wanted.scan;
         let blocks = blocks_of(&opened, scan);
-        if blocks.is_empty() || !self.may_contain(&opened, handle, scan)? {
+        if blocks.is_empty() || !may_contain(&opened, scan)? {
             self.report.bytes_read += opened.bytes_read;
             return Ok(None);
         }
@@ -318,37 +318,6 @@ impl Job {
             all_before,
         };
         Ok(Some(OpenRun::from_store(opened, &self.store, handle, read)))
-    }
-
-    /// Asks the key filter when a single key is wanted.
-    fn may_contain(&mut self, opened: &Opened, handle: &Handle, scan: &RecordScan) -> Result<bool> {
-        let Some(keys) = scan.keys.as_ref().filter(|keys| keys.end.strip_prefix(keys.start.as_ref()) == Some(&[0]))
-        else {
-            return Ok(true);
-        };
-        let Some(page) = opened.tail.filter_page(&keys.start) else { return Ok(true) };
-        let range = page.offset..page.offset.saturating_add(u64::from(page.length));
-        let stored = match &opened.whole {
-            Some(bytes) => {
-                let start = usize::try_from(range.start).unwrap_or(usize::MAX);
-                let end = usize::try_from(range.end).unwrap_or(usize::MAX);
-                Bytes::copy_from_slice(bytes.get(start..end).unwrap_or_default())
-            }
-            None if page.length == 0 => Bytes::new(),
-            None => {
-                let bytes = handle.block_on(self.store.get_range(&opened.object, range))?;
-                self.report.bytes_read += u64::from(page.length);
-                bytes
-            }
-        };
-        match (opened.tail.may_contain(&opened.object, page, &stored, &keys.start), &scan.unreadable) {
-            // Without the filter the block itself has to tell.
-            (Err(error), Some(list)) => {
-                list.add(&opened.object, &error.into());
-                Ok(true)
-            }
-            (answer, _) => Ok(answer?),
-        }
     }
 
     /// Merges a group into one temporary run; with `thin`, only with what a fold at that cut still needs. None when all that
@@ -438,6 +407,29 @@ impl Job {
             }
             spilled = next;
         }
+    }
+}
+
+/// Asks the key filter when a single key is wanted.
+fn may_contain(opened: &Opened, scan: &RecordScan) -> Result<bool> {
+    let Some(key) = scan.keys.as_ref().and_then(run::only_key) else { return Ok(true) };
+    let Some(page) = opened.tail.filter_page(key) else { return Ok(true) };
+    let range = page.offset..page.offset.saturating_add(u64::from(page.length));
+    let stored = match (&opened.whole, &opened.filter_page) {
+        (Some(bytes), _) => {
+            let start = usize::try_from(range.start).unwrap_or(usize::MAX);
+            let end = usize::try_from(range.end).unwrap_or(usize::MAX);
+            Bytes::copy_from_slice(bytes.get(start..end).unwrap_or_default())
+        }
+        (None, fetched) => fetched.clone().unwrap_or_default(),
+    };
+    match (opened.tail.may_contain(&opened.object, page, &stored, key), &scan.unreadable) {
+        // Without the filter the block itself has to tell.
+        (Err(error), Some(list)) => {
+            list.add(&opened.object, &error.into());
+            Ok(true)
+        }
+        (answer, _) => Ok(answer?),
     }
 }
 

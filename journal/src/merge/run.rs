@@ -9,7 +9,9 @@ use std::sync::Arc;
 use super::{RunInput, UnreadableList};
 use crate::cut::Cut;
 use crate::error::{Kind, Result};
-use crate::format::{BlockCursor, Columns, Decompressor, Header, Layout, RunKind, TAIL_BYTES, Tail, read_tail};
+use crate::format::{
+    BlockCursor, Columns, Decompressor, Header, Layout, RunKind, TAIL_BYTES, Tail, Top, TopLayout, read_tail, read_top,
+};
 use crate::model::{Second, SequenceNumber};
 use crate::store::{ReadStore, StoreError};
 use bytes::Bytes;
@@ -97,30 +99,42 @@ pub(super) struct Opened {
     pub(super) until: Option<Cut>,
     pub(super) tail: Tail,
     pub(super) whole: Option<Bytes>,
+    /// The page of the key filter that knows the one key that is wanted, where it was fetched with the index.
+    pub(super) filter_page: Option<Bytes>,
     pub(super) bytes_read: u64,
 }
 
-/// Fetches what is needed to open a run: the whole object if it has at most `whole_bytes_max` bytes, else its tail.
+/// Fetches what is needed to open a run: the whole object if it has at most `whole_bytes_max` bytes, else its tail, and of the
+/// index only the pages that `keys` may be on.
 pub(super) async fn open(
     store: Arc<dyn ReadStore>,
     input: usize,
     run: RunInput,
+    keys: Option<Range<Bytes>>,
     whole_bytes_max: u64,
 ) -> Result<Opened> {
     let RunInput { key: object, size, from, until, .. } = run;
-    if size <= whole_bytes_max {
+    let (tail, whole, filter_page, bytes_read) = if size <= whole_bytes_max {
         let bytes = store.get(&object).await?;
         Header::parse(&object, &bytes)?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        return match read_tail(&object, &bytes, length)? {
-            Layout::Complete(tail) => {
-                Ok(Opened { input, object, from, until, tail, whole: Some(bytes), bytes_read: length })
-            }
-            Layout::More(expected) => Err(too_short(&object, length, expected)),
-        };
-    }
-    let (tail, bytes_read) = read_tail_of(store.as_ref(), &object).await?;
-    Ok(Opened { input, object, from, until, tail, whole: None, bytes_read })
+        match read_tail(&object, &bytes, length)? {
+            Layout::Complete(tail) => (tail, Some(bytes), None, length),
+            Layout::More(expected) => return Err(too_short(&object, length, expected)),
+        }
+    } else if let Some(keys) = keys {
+        let (tail, filter_page, bytes_read) = read_tail_for(store.as_ref(), &object, &keys).await?;
+        (tail, None, filter_page, bytes_read)
+    } else {
+        let (tail, bytes_read) = read_tail_of(store.as_ref(), &object).await?;
+        (tail, None, None, bytes_read)
+    };
+    Ok(Opened { input, object, from, until, tail, whole, filter_page, bytes_read })
+}
+
+/// The key of a range that has only that one.
+pub(super) fn only_key(keys: &Range<Bytes>) -> Option<&Bytes> {
+    (keys.end.strip_prefix(keys.start.as_ref()) == Some(&[0])).then_some(&keys.start)
 }
 
 /// The tail of a run: its footer and index, by one or two reads of its end.
@@ -132,16 +146,76 @@ pub async fn tail_of(store: &dyn ReadStore, object: &str) -> Result<Tail> {
 }
 
 async fn read_tail_of(store: &dyn ReadStore, object: &str) -> Result<(Tail, u64)> {
+    let (tail, _, bytes_read) = read_end(store, object, |bytes, size| {
+        Ok(match read_tail(object, bytes, size)? {
+            Layout::Complete(tail) => Ok(tail),
+            Layout::More(more) => Err(more),
+        })
+    })
+    .await?;
+    Ok((tail, bytes_read))
+}
+
+/// The tail of a run with the blocks of some keys; where there is one key, the page of the key filter comes with it.
+async fn read_tail_for(store: &dyn ReadStore, object: &str, keys: &Range<Bytes>) -> Result<(Tail, Option<Bytes>, u64)> {
+    let (top, end, bytes_read) = read_end(store, object, |bytes, size| {
+        Ok(match read_top(object, bytes, size)? {
+            TopLayout::Complete(top) => Ok((top, size)),
+            TopLayout::More(more) => Err(more),
+        })
+    })
+    .await?;
+    let (top, size): (Top, u64) = top;
+    let pages = top.pages_of_keys(keys);
+    let filter_page = only_key(keys).and_then(|key| top.filter_page(key)).filter(|_| !pages.is_empty());
+    let filter_place = filter_page.map(|page| page.offset..page.offset.saturating_add(u64::from(page.length)));
+    // Both at once: what waits for an answer is what takes time.
+    let (index, filter) = futures::future::try_join(
+        read_part(store, object, &end, size, top.place_of(&pages)),
+        read_part(store, object, &end, size, filter_place.clone().unwrap_or_default()),
+    )
+    .await?;
+    let tail = top.tail(object, pages, &index.0)?;
+    let bytes_read = bytes_read.saturating_add(index.1).saturating_add(filter.1);
+    Ok((tail, filter_place.map(|_| filter.0), bytes_read))
+}
+
+/// A part of an object whose last bytes were read already, and how many bytes were read for it.
+async fn read_part(
+    store: &dyn ReadStore,
+    object: &str,
+    end: &Bytes,
+    size: u64,
+    place: Range<u64>,
+) -> Result<(Bytes, u64)> {
+    if place.is_empty() {
+        return Ok((Bytes::new(), 0));
+    }
+    let start = size.saturating_sub(u64::try_from(end.len()).unwrap_or(u64::MAX));
+    let at = |offset: u64| offset.checked_sub(start).and_then(|at| usize::try_from(at).ok());
+    if let (Some(from), Some(to)) = (at(place.start), at(place.end).filter(|to| *to <= end.len())) {
+        return Ok((end.slice(from..to), 0));
+    }
+    let length = place.end - place.start;
+    Ok((store.get_range(object, place).await?, length))
+}
+
+/// Reads an object's end until `parse` has enough of it; an `Ok(Err(more))` of `parse` says how many bytes it wants.
+async fn read_end<T>(
+    store: &dyn ReadStore,
+    object: &str,
+    parse: impl Fn(&[u8], u64) -> Result<std::result::Result<T, u64>>,
+) -> Result<(T, Bytes, u64)> {
     let mut wanted = TAIL_BYTES;
     let mut bytes_read = 0u64;
     loop {
         let (bytes, size) = store.get_tail(object, wanted).await?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         bytes_read = bytes_read.saturating_add(length);
-        match read_tail(object, &bytes, size)? {
-            Layout::Complete(tail) => return Ok((tail, bytes_read)),
-            Layout::More(more) if more > wanted && length < size => wanted = more,
-            Layout::More(expected) => return Err(too_short(object, length, expected)),
+        match parse(&bytes, size)? {
+            Ok(parsed) => return Ok((parsed, bytes, bytes_read)),
+            Err(more) if more > wanted && length < size => wanted = more,
+            Err(expected) => return Err(too_short(object, length, expected)),
         }
     }
 }
@@ -285,6 +359,7 @@ impl OpenRun {
         let Some(number) = self.read.blocks.get(self.done).copied() else { return Ok(()) };
         self.done += 1;
         let Some(entry) = self.tail.blocks.get(number) else { return Ok(()) };
+        let named = self.tail.first_block.saturating_add(number);
         let columns = self.read.columns;
         let range = if self.read.narrow { entry.range_of(columns) } else { entry.range() };
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
@@ -292,7 +367,7 @@ impl OpenRun {
             Source::Whole(bytes) => {
                 let start = usize::try_from(range.start).unwrap_or(usize::MAX);
                 let stored = start.checked_add(length).and_then(|end| bytes.get(start..end)).unwrap_or_default();
-                self.cursor.load_columns(decompressor, number, entry, stored, columns)?;
+                self.cursor.load_columns(decompressor, named, entry, stored, columns)?;
                 if self.done == self.read.blocks.len() {
                     self.source = Source::Whole(Bytes::new());
                 }
@@ -317,7 +392,7 @@ impl OpenRun {
                 if let Some((have, bytes)) = span {
                     let start = usize::try_from(range.start.saturating_sub(have.start)).unwrap_or(usize::MAX);
                     let stored = start.checked_add(length).and_then(|end| bytes.get(start..end)).unwrap_or_default();
-                    self.cursor.load_columns(decompressor, number, entry, stored, columns)?;
+                    self.cursor.load_columns(decompressor, named, entry, stored, columns)?;
                 }
             }
             Source::File { file, buffer } => {
@@ -325,7 +400,7 @@ impl OpenRun {
                 buffer.resize(length, 0);
                 file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
                 file.read_exact(buffer).map_err(fail)?;
-                self.cursor.load_columns(decompressor, number, entry, buffer, columns)?;
+                self.cursor.load_columns(decompressor, named, entry, buffer, columns)?;
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use crate::{Folder, ask};
 const CHANGES: usize = 60_000;
 const BATCH: usize = 5_000;
 /// What the first read of an object's end asks for.
-const TAIL_BYTES: u64 = 64 << 10;
+const TAIL_BYTES: u64 = journal::format::TAIL_BYTES;
 
 fn changes() -> usize {
     match std::env::var("JOURNAL_SQL_CHANGES") {

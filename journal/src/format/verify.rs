@@ -1,0 +1,147 @@
+//! Checks a whole run, byte for byte.
+
+use super::block::Record;
+use super::cursor::{BlockCursor, Decompressor};
+use super::error::{FormatError, Problem};
+use super::filter;
+use super::footer::RunKind;
+use super::index::{BlockEntry, length_u64};
+use super::reader::{Header, Layout, Tail, read_tail, slice};
+use super::top::{Top, TopLayout, read_top};
+
+/// What a check of a whole run found to be sound.
+#[derive(Debug, Clone)]
+pub struct VerifiedRun {
+    /// Its tail.
+    pub tail: Tail,
+    /// Records that were read.
+    pub records: u64,
+}
+
+/// Checks every byte of an object: header, all checksums, that its parts leave no room between them, that every record
+/// can be read, that they are in order, and that filter, index and footer agree with them.
+///
+/// # Errors
+/// At the first thing that is wrong.
+pub fn verify_object(object: &str, bytes: &[u8]) -> Result<VerifiedRun, FormatError> {
+    Header::parse(object, bytes)?;
+    let size = length_u64(bytes.len());
+    let (tail, top) = match (read_tail(object, bytes, size)?, read_top(object, bytes, size)?) {
+        (Layout::Complete(tail), TopLayout::Complete(top)) => (tail, top),
+        (Layout::More(expected), _) | (_, TopLayout::More(expected)) => {
+            return Err(FormatError::new(object, None, 0, Problem::Length { part: "object", found: size, expected }));
+        }
+    };
+    let mut pages = Vec::new();
+    for page in tail.filter.iter() {
+        let stored =
+            slice(bytes, 0, page.offset, usize::try_from(page.length).unwrap_or(usize::MAX)).unwrap_or_default();
+        let found = crc32fast::hash(stored);
+        let fail = |problem| FormatError::new(object, None, page.offset, problem);
+        if found != page.crc32 {
+            return Err(fail(Problem::Checksum { part: "filter page", found, expected: page.crc32 }));
+        }
+        pages.push(if stored.is_empty() { None } else { Some(filter::parse_page(stored).map_err(fail)?) });
+    }
+    let mut check = Check { object, tail: &tail, top: &top, pages, last: None, keys: 0, undated: 0, records: 0 };
+    let mut decompressor = Decompressor::new()?;
+    let mut cursor = BlockCursor::new(object, tail.footer.clone());
+    for (number, entry) in tail.blocks.iter().enumerate() {
+        let range = entry.range();
+        let stored = slice(bytes, 0, range.start, usize::try_from(range.end - range.start).unwrap_or(usize::MAX))
+            .unwrap_or_default();
+        cursor.load(&mut decompressor, number, entry, stored, true)?;
+        let mut first = true;
+        while cursor.advance()? {
+            let record = cursor.record();
+            check.record(number, entry, &record, std::mem::take(&mut first))?;
+        }
+    }
+    check.end()?;
+    let records = check.records;
+    Ok(VerifiedRun { tail, records })
+}
+
+struct Check<'a> {
+    object: &'a str,
+    tail: &'a Tail,
+    top: &'a Top,
+    pages: Vec<Option<xorf::BinaryFuse8Ref<'a>>>,
+    last: Option<(Vec<u8>, crate::model::SequenceNumber)>,
+    keys: u64,
+    undated: u64,
+    records: u64,
+}
+
+impl Check<'_> {
+    fn record(
+        &mut self,
+        block: usize,
+        entry: &BlockEntry,
+        record: &Record<'_>,
+        first: bool,
+    ) -> Result<(), FormatError> {
+        use xorf::Filter as _;
+        let fail = |reason: &str| {
+            let problem = Problem::Malformed { part: "block", reason: reason.to_owned() };
+            Err(FormatError::new(self.object, Some(block), entry.range().start, problem))
+        };
+        let footer = &self.tail.footer;
+        if first && record.key != entry.first_key.as_slice() {
+            return fail("its first key is not the index's");
+        }
+        if first && !self.last.as_ref().is_none_or(|(before, _)| self.top.parts(block, before, record.key)) {
+            return fail("the index's top does not part it from the block before");
+        }
+        let same_key = match &self.last {
+            Some((key, sequence)) if key == record.key => {
+                if record.sequence <= *sequence || footer.kind == RunKind::Snapshot {
+                    return fail("its records are not in order");
+                }
+                true
+            }
+            Some((key, _)) if key.as_slice() > record.key => return fail("its records are not in order"),
+            _ => false,
+        };
+        let in_range = |range: Option<(crate::model::Second, crate::model::Second)>| {
+            record.second.is_none_or(|second| range.is_some_and(|(from, to)| (from..=to).contains(&second)))
+        };
+        if !in_range(entry.seconds) || !in_range(footer.statistics.seconds) {
+            return fail("a second outside its bounds");
+        }
+        let known = footer.kind != RunKind::Snapshot || record.sequence != crate::model::SequenceNumber::MIN;
+        if known && (record.sequence < footer.sequences.0 || record.sequence > footer.sequences.1) {
+            return fail("a sequence number outside its bounds");
+        }
+        let (value, width) = record.sequence.to_parts();
+        if crate::model::SequenceNumber::from_parts(value, width).is_none() {
+            return fail("a sequence number of more than 40 digits");
+        }
+        if !same_key {
+            self.keys += 1;
+            let hash = filter::key_hash(record.key);
+            if !self.pages.is_empty() {
+                let page = self.pages.get(filter::page_of(hash, self.pages.len()));
+                if !matches!(page, Some(Some(filter)) if filter.contains(&hash)) {
+                    return fail("the key filter misses a key");
+                }
+            }
+        }
+        self.undated += u64::from(record.second.is_none());
+        self.records += 1;
+        self.last = Some((record.key.to_vec(), record.sequence));
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), FormatError> {
+        let statistics = &self.tail.footer.statistics;
+        let undated = self.tail.footer.kind == RunKind::Snapshot || self.undated == statistics.undated;
+        let last = self.last.as_ref().is_some_and(|(key, _)| *key == self.tail.footer.last_key);
+        if self.keys == statistics.keys && undated && last {
+            return Ok(());
+        }
+        let problem =
+            Problem::Malformed { part: "footer", reason: "its counts are not those of the records".to_owned() };
+        Err(FormatError::new(self.object, None, self.tail.footer.filter_offset, problem))
+    }
+}
