@@ -10,6 +10,7 @@ pub mod faulty_proxy;
 pub mod largest_event;
 pub mod merged;
 pub mod ministack;
+mod ministack_process;
 pub mod processes;
 pub mod recorded;
 pub mod reference;

@@ -1,7 +1,6 @@
 //! MiniStack: S3, DynamoDB and its streams, Lambda and CloudFormation behind one endpoint on loopback.
 //!
-//! Its own command binds all interfaces, so its ASGI application is run under its own server. The test command installs
-//! it and names its Python in `JOURNAL_TEST_MINISTACK`.
+//! The test command installs it and names its Python in `JOURNAL_TEST_MINISTACK`.
 
 use std::path::PathBuf;
 
@@ -9,18 +8,14 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 
-use crate::supervisor::{Supervised, answers, free_port, without_settings};
+use crate::ministack_process::MiniStackProcess;
 
 /// The variable that names the Python in which MiniStack is installed.
 pub const VARIABLE: &str = "JOURNAL_TEST_MINISTACK";
 
 /// A running MiniStack. It ends when this is dropped, or with the process.
 #[derive(Debug)]
-pub struct MiniStack {
-    port: u16,
-    _process: Supervised,
-    _folder: tempfile::TempDir,
-}
+pub struct MiniStack(MiniStackProcess);
 
 impl MiniStack {
     /// The Python in which it is installed, if the test command named one.
@@ -40,42 +35,19 @@ impl MiniStack {
     }
 
     fn start(python: &std::path::Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        for _ in 0..3 {
-            let port = free_port();
-            let bind = format!("127.0.0.1:{port}");
-            let arguments = ["-m", "hypercorn", "ministack.app:app", "--bind", &bind];
-            let mut process = Supervised::start(python, arguments, |command| {
-                without_settings(command)
-                    .current_dir(folder.path())
-                    .env("GATEWAY_PORT", port.to_string())
-                    .env("TMPDIR", folder.path())
-                    .env("S3_PERSIST", "0")
-                    .env("AWS_ACCESS_KEY_ID", "test")
-                    .env("AWS_SECRET_ACCESS_KEY", "test");
-            });
-            if process.wait_until(|| answers(port, "/_ministack/health")) {
-                return Self { port, _process: process, _folder: folder };
-            }
-            assert!(
-                process.log().contains("address already in use"),
-                "MiniStack ended while it started; its log:\n{}",
-                process.log()
-            );
-        }
-        panic!("no port stayed free for MiniStack");
+        Self(MiniStackProcess::start(python))
     }
 
     /// The port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.0.port
     }
 
     /// The URL for every service.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.0.port)
     }
 
     /// The environment that leads our programs, or the AWS CLI, to it.
@@ -140,6 +112,7 @@ pub async fn settings(endpoint: &str) -> SdkConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::answers;
 
     #[tokio::test]
     async fn ministack_serves_s3_and_dynamodb_and_ends_when_dropped() {

@@ -4,6 +4,7 @@
 //! the journal. A restore that is stopped or killed is continued from its run file. Promises stand in SEMANTICS.md,
 //! "Restores". Knows nothing of command lines.
 
+mod batch;
 mod error;
 mod existing;
 mod groups;
@@ -17,6 +18,7 @@ mod survey;
 mod target;
 #[cfg(test)]
 mod tests;
+mod wire;
 mod write;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use crate::merge::MergeOptions;
 use crate::plan::ReplayPlan;
 use crate::state::Selection;
 
+pub use batch::{BATCH_ITEMS_MAX, BatchBuilder, PutBatch};
 pub use error::RestoreError;
 pub use existing::{Differing, IntoReport, ItemService, KeyElement, Sample};
 pub use groups::GroupedDigest;

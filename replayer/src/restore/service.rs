@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -9,14 +10,17 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableInputBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, PointInTimeRecoverySpecification, PutRequest, TableDescription, Tag, TimeToLiveSpecification,
-    WriteRequest,
+    AttributeValue, PointInTimeRecoverySpecification, TableDescription, Tag, TimeToLiveSpecification,
 };
 use journal::error::{Classify, Kind};
 use journal::model::TableName;
+use journal::source::sdk::item_from_sdk;
 use journal::table::recreate::PointInTimeRecovery;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use super::batch::PutBatch;
+use super::wire::{Failed, Learner, Wire};
 
 /// An item in the client's types.
 pub type SdkItem = HashMap<String, AttributeValue>;
@@ -147,8 +151,8 @@ pub trait TableService: Send + Sync + fmt::Debug {
     async fn describe(&self, table: &TableName) -> Result<Option<TargetTable>, ServiceError>;
     /// Begins to make a table.
     async fn create(&self, input: CreateTableInputBuilder) -> Result<TargetTable, ServiceError>;
-    /// Puts up to 25 items, and gives back those that were not processed.
-    async fn put(&self, table: &TableName, items: Vec<SdkItem>) -> Result<Vec<SdkItem>, ServiceError>;
+    /// Puts a batch once; gives the positions of those that were not processed, in order. What is not named there is written.
+    async fn put(&self, batch: &PutBatch) -> Result<Vec<usize>, ServiceError>;
     /// Reads a page of one of `total` segments, strongly consistent.
     async fn scan(
         &self,
@@ -169,12 +173,54 @@ pub trait TableService: Send + Sync + fmt::Debug {
 
 /// DynamoDB, or what speaks its protocol.
 #[derive(Debug, Clone)]
-pub struct DynamoDb(pub Client);
+pub struct DynamoDb {
+    client: Client,
+    /// How the client sends batches, once one was answered.
+    wire: Arc<RwLock<Option<Arc<Wire>>>>,
+}
+
+impl DynamoDb {
+    /// Through this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, wire: Arc::default() }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn wire(&self) -> Option<Arc<Wire>> {
+        self.wire.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn send_by(&self, wire: Option<Wire>) {
+        *self.wire.write().unwrap_or_else(PoisonError::into_inner) = wire.map(Arc::new);
+    }
+
+    /// A batch the client's own way, which finds endpoint, region and credentials, and corrects the clock.
+    async fn put_by_client(&self, batch: &PutBatch) -> Result<Vec<usize>, ServiceError> {
+        // Whoever asks paces the writes, and must hear of every one that was turned away.
+        let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
+        let learner = Learner::new(batch.body());
+        // The learner puts the items in.
+        let request = self.client.batch_write_item().request_items(batch.table().as_str(), Vec::new());
+        let sent = request.customize().config_override(once).interceptor(learner.clone()).send().await;
+        let left = sent.map_err(|error| classify(&error))?.unprocessed_items.unwrap_or_default();
+        self.send_by(learner.learned());
+        let puts = left.into_values().flatten().map(|write| {
+            let answer = |reason: &str| ServiceError::Answer { reason: reason.to_owned() };
+            let put = write.put_request.ok_or_else(|| answer("BatchWriteItem gives back what is no put"))?;
+            item_from_sdk(&put.item).map_err(|error| answer(&error.to_string()))
+        });
+        batch.positions(puts.collect::<Result<Vec<_>, _>>()?)
+    }
+}
 
 #[async_trait]
 impl TableService for DynamoDb {
     async fn describe(&self, table: &TableName) -> Result<Option<TargetTable>, ServiceError> {
-        match self.0.describe_table().table_name(table.as_str()).send().await {
+        match self.client.describe_table().table_name(table.as_str()).send().await {
             Ok(answer) => answer
                 .table
                 .map(|table| Some(target(&table)))
@@ -187,26 +233,24 @@ impl TableService for DynamoDb {
     }
 
     async fn create(&self, input: CreateTableInputBuilder) -> Result<TargetTable, ServiceError> {
-        let answer = input.send_with(&self.0).await.map_err(|error| classify(&error))?;
+        let answer = input.send_with(&self.client).await.map_err(|error| classify(&error))?;
         let answer = answer
             .table_description
             .ok_or_else(|| ServiceError::Answer { reason: "CreateTable describes no table".to_owned() })?;
         Ok(target(&answer))
     }
 
-    async fn put(&self, table: &TableName, items: Vec<SdkItem>) -> Result<Vec<SdkItem>, ServiceError> {
-        let answer = |error: &dyn fmt::Display| ServiceError::Answer { reason: error.to_string() };
-        let mut requests = Vec::with_capacity(items.len());
-        for item in items {
-            let put = PutRequest::builder().set_item(Some(item)).build().map_err(|error| answer(&error))?;
-            requests.push(WriteRequest::builder().put_request(put).build());
+    async fn put(&self, batch: &PutBatch) -> Result<Vec<usize>, ServiceError> {
+        let Some(wire) = self.wire() else { return self.put_by_client(batch).await };
+        match wire.send(batch).await {
+            Ok(left) => Ok(left),
+            // The client may know better: other credentials by now, or another clock.
+            Err(Failed::Unsent | Failed::Answer(ServiceError::Denied { .. })) => {
+                self.send_by(None);
+                self.put_by_client(batch).await
+            }
+            Err(Failed::Answer(error)) => Err(error),
         }
-        // Whoever asks paces the writes, and must hear of every one that was turned away.
-        let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
-        let request = self.0.batch_write_item().request_items(table.as_str(), requests);
-        let sent = request.customize().config_override(once).send().await;
-        let left = sent.map_err(|error| classify(&error))?.unprocessed_items.unwrap_or_default();
-        Ok(left.into_values().flatten().filter_map(|request| request.put_request).map(|put| put.item).collect())
     }
 
     async fn scan(
@@ -217,7 +261,7 @@ impl TableService for DynamoDb {
         start: Option<SdkItem>,
     ) -> Result<ScanPage, ServiceError> {
         let sent = self
-            .0
+            .client
             .scan()
             .table_name(table.as_str())
             .segment(segment)
@@ -234,7 +278,8 @@ impl TableService for DynamoDb {
     async fn set_time_to_live(&self, table: &TableName, attribute: &str) -> Result<(), ServiceError> {
         let specification = TimeToLiveSpecification::builder().enabled(true).attribute_name(attribute).build();
         let specification = specification.map_err(|error| ServiceError::Refused { reason: error.to_string() })?;
-        let request = self.0.update_time_to_live().table_name(table.as_str()).time_to_live_specification(specification);
+        let request =
+            self.client.update_time_to_live().table_name(table.as_str()).time_to_live_specification(specification);
         request.send().await.map(drop).map_err(|error| classify(&error))
     }
 
@@ -242,7 +287,7 @@ impl TableService for DynamoDb {
         let tags: Result<Vec<Tag>, _> =
             tags.iter().map(|(name, value)| Tag::builder().key(name).value(value).build()).collect();
         let tags = tags.map_err(|error| ServiceError::Refused { reason: error.to_string() })?;
-        let request = self.0.tag_resource().resource_arn(arn).set_tags(Some(tags));
+        let request = self.client.tag_resource().resource_arn(arn).set_tags(Some(tags));
         request.send().await.map(drop).map_err(|error| classify(&error))
     }
 
@@ -253,7 +298,7 @@ impl TableService for DynamoDb {
             .build();
         let specification = specification.map_err(|error| ServiceError::Refused { reason: error.to_string() })?;
         let request = self
-            .0
+            .client
             .update_continuous_backups()
             .table_name(table.as_str())
             .point_in_time_recovery_specification(specification);
@@ -261,7 +306,7 @@ impl TableService for DynamoDb {
     }
 
     async fn protect(&self, table: &TableName) -> Result<(), ServiceError> {
-        let request = self.0.update_table().table_name(table.as_str()).deletion_protection_enabled(true);
+        let request = self.client.update_table().table_name(table.as_str()).deletion_protection_enabled(true);
         request.send().await.map(drop).map_err(|error| classify(&error))
     }
 }
@@ -277,40 +322,67 @@ fn target(table: &TableDescription) -> TargetTable {
     }
 }
 
+/// What a service or the way to it said of a request that failed.
+pub(super) struct Said<'a> {
+    /// The error's code.
+    pub(super) code: Option<&'a str>,
+    /// The answer's status, where there was one.
+    pub(super) status: Option<u16>,
+    /// All of it, for people.
+    pub(super) text: String,
+    /// Whether the service has understood the request: asking for the same again is no use then.
+    pub(super) by_service: bool,
+}
+
+impl ServiceError {
+    /// The error that was meant.
+    pub(super) fn of(said: &Said<'_>) -> Self {
+        let reason = said.text.clone();
+        match said.code {
+            Some("ResourceNotFoundException") => return Self::NotFound,
+            Some("ResourceInUseException" | "TableAlreadyExistsException") => return Self::InUse,
+            Some(
+                "ProvisionedThroughputExceededException"
+                | "ThrottlingException"
+                | "RequestLimitExceeded"
+                | "LimitExceededException",
+            ) => return Self::Throttled { reason },
+            Some(
+                "AccessDeniedException"
+                | "UnrecognizedClientException"
+                | "MissingAuthenticationToken"
+                | "InvalidSignatureException"
+                | "SignatureDoesNotMatch"
+                | "RequestTimeTooSkewed"
+                | "ExpiredTokenException"
+                | "ExpiredToken"
+                | "IncompleteSignature",
+            ) => return Self::Denied { reason },
+            _ => {}
+        }
+        match (said.by_service, said.status) {
+            (_, Some(500..)) => Self::Unavailable { reason },
+            (_, Some(429)) => Self::Throttled { reason },
+            (true, _) => Self::Refused { reason },
+            (false, _) => Self::Unavailable { reason },
+        }
+    }
+}
+
 pub(crate) fn classify<E>(error: &SdkError<E>) -> ServiceError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     SdkError<E>: std::error::Error,
 {
-    let said = || match (error.code(), error.message()) {
+    let text = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
         _ => DisplayErrorContext(error).to_string(),
     };
-    let status = error.raw_response().map(|response| response.status().as_u16());
-    match error.code() {
-        Some("ResourceNotFoundException") => ServiceError::NotFound,
-        Some("ResourceInUseException" | "TableAlreadyExistsException") => ServiceError::InUse,
-        Some(
-            "ProvisionedThroughputExceededException"
-            | "ThrottlingException"
-            | "RequestLimitExceeded"
-            | "LimitExceededException",
-        ) => ServiceError::Throttled { reason: said() },
-        Some(
-            "AccessDeniedException"
-            | "UnrecognizedClientException"
-            | "MissingAuthenticationToken"
-            | "InvalidSignatureException"
-            | "ExpiredTokenException"
-            | "IncompleteSignature",
-        ) => ServiceError::Denied { reason: said() },
-        _ => match (error, status) {
-            (_, Some(500..)) => ServiceError::Unavailable { reason: said() },
-            (SdkError::ServiceError(_) | SdkError::ConstructionFailure(_), _) => {
-                ServiceError::Refused { reason: said() }
-            }
-            _ => ServiceError::Unavailable { reason: said() },
-        },
-    }
+    ServiceError::of(&Said {
+        code: error.code(),
+        status: error.raw_response().map(|response| response.status().as_u16()),
+        text,
+        by_service: matches!(error, SdkError::ServiceError(_) | SdkError::ConstructionFailure(_)),
+    })
 }

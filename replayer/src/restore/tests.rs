@@ -145,8 +145,8 @@ impl TableService for FakeService {
         self.ends(table)
     }
 
-    async fn put(&self, _: &TableName, items: Vec<SdkItem>) -> Result<Vec<SdkItem>, ServiceError> {
-        assert!(items.len() <= 25);
+    async fn put(&self, batch: &PutBatch) -> Result<Vec<usize>, ServiceError> {
+        assert!(batch.len() <= 25);
         self.begins()?;
         let mut state = self.lock();
         state.puts += 1;
@@ -156,22 +156,20 @@ impl TableService for FakeService {
             interrupt.trigger();
         }
         let fault = if state.put_faults.is_empty() { None } else { Some(state.put_faults.remove(0)) };
-        let (mut taken, left) = match fault {
+        let taken = match fault {
             Some(Fault::Throttled) => return Err(ServiceError::Throttled { reason: "too fast".to_owned() }),
             Some(Fault::Refused) => return Err(ServiceError::Refused { reason: "no".to_owned() }),
-            Some(Fault::Unprocessed(left)) => {
-                let mut taken = items;
-                let left = taken.split_off(taken.len().saturating_sub(left));
-                (taken, left)
-            }
-            None => (items, Vec::new()),
+            Some(Fault::Unprocessed(left)) => batch.len().saturating_sub(left),
+            None => batch.len(),
         };
-        taken.retain(|item| !state.loses.contains(&key_of(item)));
-        for item in taken {
-            state.items.insert(key_of(&item), item);
+        for item in batch.items().take(taken) {
+            let item = journal::source::sdk::item_to_sdk(&journal::source::attribute::parse_item(item).unwrap());
+            if !state.loses.contains(&key_of(&item)) {
+                state.items.insert(key_of(&item), item);
+            }
         }
         drop(state);
-        self.ends(left)
+        self.ends((taken..batch.len()).collect())
     }
 
     async fn scan(

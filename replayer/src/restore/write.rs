@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue as SdkValue;
 use journal::error::{Error, Kind, Result};
-use journal::model::{AttributeValue, Attributes, TableName};
-use journal::source::sdk::item_to_sdk;
+use journal::model::{AttributeValue, Attributes};
+use journal::source::attribute::write_dynamodb_json;
 use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::batch::{BatchBuilder, PutBatch};
 use super::error::RestoreError;
 use super::groups::GroupedDigest;
 use super::pace::Pace;
@@ -20,12 +21,11 @@ use super::read_back::plain_key;
 use super::run_file::RunFile;
 use super::service::{SdkItem, ServiceError, TableService};
 use super::{Restore, Step, Survey};
-use crate::state::{Flow, visit_items};
+use crate::key_schema::KeySchema;
+use crate::state::{Flow, Item, visit_items};
 
-/// `BatchWriteItem` takes 25 puts and 16 MB (Amazon DynamoDB API reference); half of the bytes leave room for the
-/// request's own JSON.
-const BATCH_ITEMS_MAX: usize = 25;
-const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Batches that wait for a request to end.
+const WAITING_MAX: usize = 4;
 /// Attempts in a row in which the service takes no item of a batch.
 const ATTEMPTS_MAX: u32 = 12;
 const BACK_OFF_MAX: Duration = Duration::from_secs(20);
@@ -53,11 +53,51 @@ pub(super) struct Written {
     pub(super) refused: u64,
 }
 
-/// An item on its way.
+/// A batch on its way.
 struct Outgoing {
-    key: Vec<u8>,
-    item: SdkItem,
-    bytes: usize,
+    /// The last key of it, as the journal has it.
+    last_key: Vec<u8>,
+    batch: PutBatch,
+}
+
+/// Makes batches of the items that are read.
+struct Feeder {
+    digest: GroupedDigest,
+    schema: KeySchema,
+    /// All items up to this key are in the table.
+    confirmed: Option<Vec<u8>>,
+    builder: BatchBuilder,
+    last_key: Vec<u8>,
+    json: Vec<u8>,
+    sender: mpsc::Sender<Outgoing>,
+}
+
+impl Feeder {
+    fn item(&mut self, item: &Item<'_>) -> Result<Flow> {
+        let key = plain_key(&self.schema, &item.attributes)?;
+        self.digest.add(&key, item.hash);
+        if self.confirmed.as_deref().is_some_and(|confirmed| item.key <= confirmed) {
+            return Ok(Flow::Continue);
+        }
+        self.json.clear();
+        write_dynamodb_json(&item.attributes, &mut self.json)
+            .map_err(|error| RestoreError::Spill { reason: error.to_string() })?;
+        let full = self.builder.push(&key, capacity_units(item_bytes(&item.attributes)), &self.json);
+        let last_key = std::mem::replace(&mut self.last_key, item.key.to_vec());
+        let Some(batch) = full else { return Ok(Flow::Continue) };
+        // The writer is gone only when it failed; its error is the one to tell.
+        let sent = self.sender.blocking_send(Outgoing { last_key, batch });
+        Ok(if sent.is_ok() { Flow::Continue } else { Flow::Enough })
+    }
+
+    /// Sends what is left; gives the state's digest.
+    async fn finish(mut self) -> GroupedDigest {
+        if let Some(batch) = self.builder.finish() {
+            // As above.
+            let _ = self.sender.send(Outgoing { last_key: self.last_key, batch }).await;
+        }
+        self.digest
+    }
 }
 
 /// Reads the whole state, writes what is not confirmed yet, and gives the state's digest.
@@ -65,27 +105,32 @@ pub(super) async fn write(restore: &Restore<'_>, run: &mut RunFile, survey: Surv
     let Some(schema) = restore.plan.key.clone() else {
         return Ok(Written::default());
     };
-    let confirmed = run.confirmed();
+    (restore.progress)(Step::Writing, survey.confirmed, Some(survey.items));
     let target = run.target().clone();
-    let (sender, receiver) = mpsc::channel::<Outgoing>(BATCH_ITEMS_MAX * 4);
-    let visit = visit_items(
-        Arc::clone(&restore.store),
-        restore.plan,
-        restore.selection.clone(),
-        restore.options.merge.clone(),
-        restore.interrupt,
-        GroupedDigest::default(),
-        move |digest: &mut GroupedDigest, item| {
-            digest.add(&plain_key(&schema, &item.attributes)?, item.hash);
-            if confirmed.as_deref().is_some_and(|confirmed| item.key <= confirmed) {
-                return Ok(Flow::Continue);
-            }
-            let bytes = item_bytes(&item.attributes);
-            let outgoing = Outgoing { key: item.key.to_vec(), item: item_to_sdk(&item.attributes), bytes };
-            // The writer is gone only when it failed; its error is the one to tell.
-            Ok(if sender.blocking_send(outgoing).is_ok() { Flow::Continue } else { Flow::Enough })
-        },
-    );
+    let (sender, receiver) = mpsc::channel::<Outgoing>(WAITING_MAX);
+    let feeder = Feeder {
+        digest: GroupedDigest::default(),
+        builder: BatchBuilder::new(target.clone(), schema.clone()),
+        schema,
+        confirmed: run.confirmed(),
+        last_key: Vec::new(),
+        json: Vec::new(),
+        sender,
+    };
+    let visit = async {
+        let (feeder, visited) = visit_items(
+            Arc::clone(&restore.store),
+            restore.plan,
+            restore.selection.clone(),
+            restore.options.merge.clone(),
+            restore.interrupt,
+            feeder,
+            |feeder: &mut Feeder, item| feeder.item(&item),
+        )
+        .await?;
+        // What is left of a visit that was cut short has a writer that failed.
+        Ok::<_, Error>((feeder.finish().await, visited))
+    };
     let writer = Writer { restore, run, survey, sent: 0, confirmed: BTreeMap::new(), next: 0, items: 0 };
     let (visited, written) = tokio::join!(visit, writer.drain(receiver));
     // A failed writer ends the visit, a failed visit the writer: the writer's error is the cause when it has one.
@@ -122,12 +167,10 @@ impl Writer<'_> {
     async fn drain(mut self, mut receiver: mpsc::Receiver<Outgoing>) -> Result<(u64, (u64, u64))> {
         let pace = Arc::new(SharedPace::new(self.restore.options.write_rate));
         let mut tasks: JoinSet<Result<Done, RestoreError>> = JoinSet::new();
-        let mut waiting: Vec<Outgoing> = Vec::with_capacity(BATCH_ITEMS_MAX);
-        let mut bytes = 0usize;
         let mut last_saved = Instant::now();
         let mut last_key: Option<Vec<u8>> = None;
         let result: Result<(), Error> = loop {
-            let item = tokio::select! {
+            tokio::select! {
                 biased;
                 Some(done) = tasks.join_next(), if !tasks.is_empty() => {
                     let table = self.run.target().clone();
@@ -142,23 +185,11 @@ impl Writer<'_> {
                         }
                         last_saved = Instant::now();
                     }
-                    continue;
                 }
-                item = receiver.recv(), if tasks.len() < self.restore.options.concurrency => item,
-            };
-            let full = item.as_ref().is_none_or(|item| {
-                waiting.len() == BATCH_ITEMS_MAX || bytes.saturating_add(item.bytes) > BATCH_BYTES_MAX
-            });
-            if full && !waiting.is_empty() {
-                self.send(std::mem::take(&mut waiting), &pace, &mut tasks);
-                bytes = 0;
-            }
-            match item {
-                Some(item) => {
-                    bytes = bytes.saturating_add(item.bytes);
-                    waiting.push(item);
-                }
-                None => break Ok(()),
+                outgoing = receiver.recv(), if tasks.len() < self.restore.options.concurrency => match outgoing {
+                    Some(outgoing) => self.send(outgoing, &pace, &mut tasks),
+                    None => break Ok(()),
+                },
             }
         };
         // The visit must not wait for a writer that takes no more.
@@ -177,15 +208,15 @@ impl Writer<'_> {
         result.map(|()| (self.items, pace.counts()))
     }
 
-    fn send(&mut self, batch: Vec<Outgoing>, pace: &Arc<SharedPace>, tasks: &mut JoinSet<Result<Done, RestoreError>>) {
+    fn send(&mut self, outgoing: Outgoing, pace: &Arc<SharedPace>, tasks: &mut JoinSet<Result<Done, RestoreError>>) {
         let number = self.sent;
         self.sent += 1;
-        let (service, table, pace) = (Arc::clone(&self.restore.service), self.run.target().clone(), Arc::clone(pace));
+        let (service, pace) = (Arc::clone(&self.restore.service), Arc::clone(pace));
         let pause = self.restore.options.pause;
         tasks.spawn(async move {
-            let last_key = batch.last().map(|item| item.key.clone()).unwrap_or_default();
+            let Outgoing { last_key, batch } = outgoing;
             let items = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-            put_all(&*service, &table, pause, &pace, batch.into_iter().map(|item| item.item).collect()).await?;
+            put_all(&*service, pause, &pace, batch).await?;
             Ok(Done { number, last_key, items })
         });
     }
@@ -207,24 +238,23 @@ impl Writer<'_> {
 /// Puts a batch until all of it is in, at the pace that the table takes.
 async fn put_all(
     service: &dyn TableService,
-    table: &TableName,
     pause: Duration,
     pace: &SharedPace,
-    mut items: Vec<SdkItem>,
+    mut batch: PutBatch,
 ) -> Result<(), RestoreError> {
     let mut attempt = 0;
     loop {
-        let before = items.len();
-        let units = units_of(&items);
+        let before = batch.len();
+        let units = batch.units();
         pace.wait(units).await;
-        let reason = match service.put(table, items.clone()).await {
+        let reason = match service.put(&batch).await {
             Ok(left) => {
-                let refused = units_of(&left);
+                batch = batch.only(&left);
+                let refused = batch.units();
                 pace.answered(units.saturating_sub(refused), refused);
-                if left.is_empty() {
+                if batch.is_empty() {
                     return Ok(());
                 }
-                items = left;
                 "the service left them unprocessed".to_owned()
             }
             Err(error @ ServiceError::Throttled { .. }) => {
@@ -232,13 +262,15 @@ async fn put_all(
                 error.to_string()
             }
             Err(error @ ServiceError::Unavailable { .. }) => error.to_string(),
-            Err(source) => return Err(RestoreError::Service { action: "writing to", table: table.clone(), source }),
+            Err(source) => {
+                return Err(RestoreError::Service { action: "writing to", table: batch.table().clone(), source });
+            }
         };
-        attempt = if items.len() < before { 1 } else { attempt + 1 };
+        attempt = if batch.len() < before { 1 } else { attempt + 1 };
         if attempt >= ATTEMPTS_MAX {
             return Err(RestoreError::Unprocessed {
-                table: table.clone(),
-                items: items.len(),
+                table: batch.table().clone(),
+                items: batch.len(),
                 attempts: attempt,
                 reason,
             });
@@ -284,10 +316,6 @@ pub(super) fn capacity_units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX)
 }
 
-fn units_of(items: &[SdkItem]) -> u32 {
-    items.iter().map(|item| capacity_units(sdk_item_bytes(item))).fold(0, u32::saturating_add)
-}
-
 fn sdk_item_bytes(item: &SdkItem) -> usize {
     item.iter().map(|(name, value)| name.len() + sdk_value_bytes(value)).sum()
 }
@@ -327,6 +355,8 @@ fn value_bytes(value: &AttributeValue) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use journal::source::sdk::item_to_sdk;
+
     use super::*;
 
     #[test]

@@ -9,9 +9,16 @@ pub mod cost;
 pub mod history;
 pub mod limits;
 pub mod measure;
+// What starts and ends servers for the tests starts them for the benches too.
+#[path = "../../harness/ministack_process.rs"]
+mod ministack_process;
+pub mod null_server;
 pub mod page;
 pub mod plot;
+pub mod raw_requests;
 pub mod stores;
+#[path = "../../harness/supervisor.rs"]
+mod supervisor;
 pub mod workload;
 
 /// A count as a number to divide by.

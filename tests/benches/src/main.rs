@@ -16,6 +16,9 @@ enum Command {
     Run(Run),
     /// One case in a process of its own, for its memory and for valgrind
     Once(Once),
+    /// A server that takes every write and keeps none: the bench starts it
+    #[command(hide = true)]
+    NullServer,
 }
 
 /// Scale and places.
@@ -39,6 +42,9 @@ struct Run {
     /// A Python with the rivals
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
+    /// A Python with `MiniStack`
+    #[arg(long, value_name = "FILE")]
+    ministack: Option<PathBuf>,
     /// The folder of the rivals' scripts
     #[arg(long, value_name = "FOLDER", default_value = "tests/benches/rivals")]
     scripts: PathBuf,
@@ -76,6 +82,7 @@ fn context(folder: &Path, changes: u64) -> Context {
     Context {
         folder: folder.to_owned(),
         python: None,
+        ministack: None,
         scripts: PathBuf::new(),
         changes,
         growth_changes: 300_000,
@@ -83,6 +90,11 @@ fn context(folder: &Path, changes: u64) -> Context {
         counted_changes: 20_000,
         runtime: history::runtime(),
     }
+}
+
+/// A Python that is there, by its whole path: programs are run in folders of their own.
+fn installed(python: Option<PathBuf>) -> Option<PathBuf> {
+    std::path::absolute(python?).ok().filter(|python| python.is_file())
 }
 
 fn main() -> ExitCode {
@@ -95,6 +107,7 @@ fn main() -> ExitCode {
                 }
             })
         }
+        Command::NullServer => journal_benches::null_server::serve(),
         Command::Run(run) => self::run(run),
     };
     match done {
@@ -112,7 +125,8 @@ fn run(run: Run) -> Result<(), String> {
     std::fs::create_dir_all(&run.folder).map_err(|error| failed(&run.folder, error))?;
     std::fs::create_dir_all(&run.results).map_err(|error| failed(&run.results, error))?;
     let context = Context {
-        python: run.python.filter(|python| python.is_file()),
+        python: installed(run.python),
+        ministack: installed(run.ministack),
         scripts: run.scripts,
         growth_changes: if run.full { 10_000_000 } else { 300_000 },
         rounds: run.rounds,

@@ -17,7 +17,7 @@ pub(super) async fn run(into: &TableName, args: &Args, global: &Global, interrup
     let Some(table) = &args.table else { return Err(ArgumentError::Missing.into()) };
     let (store, plan) = args.cut.plan(table, global).await?;
     let selection = only::selection(args.only.as_deref(), schema(&plan)?)?;
-    let service = Arc::new(DynamoDb(aws::tables().await?));
+    let service = Arc::new(DynamoDb::new(aws::tables().await?));
     let options = RestoreOptions {
         concurrency: usize::from(args.concurrency),
         write_rate: args.write_rate,

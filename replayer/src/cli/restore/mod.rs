@@ -182,7 +182,7 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let service = Arc::new(DynamoDb(aws::tables().await?));
+    let service = Arc::new(DynamoDb::new(aws::tables().await?));
     let options = RestoreOptions {
         concurrency: usize::from(args.concurrency),
         write_rate: args.write_rate,

@@ -89,7 +89,7 @@ fn condition(key: &SdkItem, expected: Option<&SdkItem>) -> Condition {
 impl ItemService for DynamoDb {
     async fn key(&self, table: &TableName) -> Result<Vec<KeyElement>, ServiceError> {
         let answer =
-            self.0.describe_table().table_name(table.as_str()).send().await.map_err(|error| classify(&error))?;
+            self.client().describe_table().table_name(table.as_str()).send().await.map_err(|error| classify(&error))?;
         let answer = answer.table.unwrap_or_else(|| aws_sdk_dynamodb::types::TableDescription::builder().build());
         let mut elements = answer.key_schema().to_vec();
         elements.sort_by_key(|element| element.key_type != KeyType::Hash);
@@ -102,7 +102,8 @@ impl ItemService for DynamoDb {
     }
 
     async fn get(&self, table: &TableName, key: &SdkItem) -> Result<Option<SdkItem>, ServiceError> {
-        let request = self.0.get_item().table_name(table.as_str()).set_key(Some(key.clone())).consistent_read(true);
+        let request =
+            self.client().get_item().table_name(table.as_str()).set_key(Some(key.clone())).consistent_read(true);
         let answer = request.send().await.map_err(|error| classify(&error))?;
         Ok(answer.item.filter(|item| !item.is_empty()))
     }
@@ -120,7 +121,7 @@ impl ItemService for DynamoDb {
         let once = || aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
         let refused = "ConditionalCheckFailedException";
         let failed = if let Some(item) = wanted {
-            let request = self.0.put_item().table_name(table.as_str()).set_item(Some(item.clone()));
+            let request = self.client().put_item().table_name(table.as_str()).set_item(Some(item.clone()));
             let request = request.condition_expression(expression).set_expression_attribute_names(Some(names));
             let request = request.set_expression_attribute_values(values).customize().config_override(once());
             match request.send().await {
@@ -129,7 +130,7 @@ impl ItemService for DynamoDb {
                 Err(error) => classify(&error),
             }
         } else {
-            let request = self.0.delete_item().table_name(table.as_str()).set_key(Some(key.clone()));
+            let request = self.client().delete_item().table_name(table.as_str()).set_key(Some(key.clone()));
             let request = request.condition_expression(expression).set_expression_attribute_names(Some(names));
             let request = request.set_expression_attribute_values(values).customize().config_override(once());
             match request.send().await {

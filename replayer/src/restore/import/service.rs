@@ -91,7 +91,7 @@ impl ImportService for DynamoDb {
             ImportCompression::Zstd => InputCompressionType::Zstd,
         };
         let request = self
-            .0
+            .client()
             .import_table()
             .client_token(&import.token)
             .s3_bucket_source(source.map_err(|error| refused(&error))?)
@@ -104,7 +104,7 @@ impl ImportService for DynamoDb {
     }
 
     async fn import_status(&self, arn: &str) -> Result<ImportStatus, ServiceError> {
-        let answer = self.0.describe_import().import_arn(arn).send().await.map_err(|error| classify(&error))?;
+        let answer = self.client().describe_import().import_arn(arn).send().await.map_err(|error| classify(&error))?;
         let no_answer = || ServiceError::Answer { reason: "DescribeImport describes no import".to_owned() };
         let import = answer.import_table_description.ok_or_else(no_answer)?;
         Ok(match import.import_status {
@@ -120,7 +120,7 @@ impl ImportService for DynamoDb {
     async fn find_import(&self, table: Option<&str>, prefix: &str) -> Result<Option<String>, ServiceError> {
         let mut next = None;
         loop {
-            let request = self.0.list_imports().set_table_arn(table.map(str::to_owned)).set_next_token(next);
+            let request = self.client().list_imports().set_table_arn(table.map(str::to_owned)).set_next_token(next);
             let answer = request.send().await.map_err(|error| classify(&error))?;
             for import in answer.import_summary_list.unwrap_or_default() {
                 let source = import.s3_bucket_source.and_then(|source| source.s3_key_prefix);
@@ -136,12 +136,12 @@ impl ImportService for DynamoDb {
     }
 
     async fn set_stream(&self, table: &TableName, stream: StreamSpecification) -> Result<(), ServiceError> {
-        let request = self.0.update_table().table_name(table.as_str()).stream_specification(stream);
+        let request = self.client().update_table().table_name(table.as_str()).stream_specification(stream);
         request.send().await.map(drop).map_err(|error| classify(&error))
     }
 
     async fn set_class(&self, table: &TableName, class: TableClass) -> Result<(), ServiceError> {
-        let request = self.0.update_table().table_name(table.as_str()).table_class(class);
+        let request = self.client().update_table().table_name(table.as_str()).table_class(class);
         request.send().await.map(drop).map_err(|error| classify(&error))
     }
 }

@@ -23,6 +23,8 @@ pub struct Context {
     pub folder: PathBuf,
     /// Where the rivals' Python is; none when it is not installed.
     pub python: Option<PathBuf>,
+    /// Where `MiniStack`'s Python is; none when it is not installed.
+    pub ministack: Option<PathBuf>,
     /// Where the rivals' scripts are.
     pub scripts: PathBuf,
     /// Changes of a profile.
