@@ -19,6 +19,7 @@ pub mod rewind;
 #[cfg(feature = "sql")]
 pub mod sql;
 pub mod state;
+pub mod table_write;
 pub mod verify;
 
 pub use journal::{listing, merge};

@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 use super::error::RestoreError;
 use super::groups::GroupedDigest;
 use super::service::{SdkItem, ServiceError, TableService};
-use super::write::back_off;
 use super::{Progress, Restore, Step};
 use crate::digest::{ItemHash, StateDigest, to_plain};
 use crate::key_schema::{KeySchema, KeySchemaError};
 use crate::state::{Flow, visit_items};
+use crate::table_write::back_off;
 
 /// Attempts of one page that the service does not answer.
 const ATTEMPTS_MAX: u32 = 12;

@@ -107,7 +107,7 @@ pub(super) async fn again<F: Future<Output = Result<(), ServiceError>>>(
     loop {
         match call().await {
             Err(error) if (error.is_transient() || error == ServiceError::InUse) && attempt < ATTEMPTS => {
-                super::write::back_off(pause, attempt).await;
+                crate::table_write::back_off(pause, attempt).await;
                 attempt += 1;
             }
             result => return result,

@@ -15,9 +15,9 @@ use journal::table::recreate::{SettingsAfter, create_table_input, settings_after
 use super::error::RestoreError;
 use super::run_file::{RunFile, RunState};
 use super::service::{ServiceError, TableService, TargetTable};
-use super::write::back_off;
 use crate::key_schema::{KeySchema, KeySchemaError};
 use crate::plan::ReplayPlan;
+use crate::table_write::back_off;
 
 /// How long a table may take to become active: many indexes take minutes.
 const ACTIVE_SECONDS_MAX: u64 = 1800;

@@ -1,14 +1,12 @@
 //! Writing items in the order of their keys: batches, retries, the pace, and how far all of them are in.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::AttributeValue as SdkValue;
 use journal::error::{Error, Kind, Result};
 use journal::model::{AttributeValue, Attributes};
 use journal::source::attribute::write_dynamodb_json;
-use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -16,29 +14,18 @@ use tokio::time::Instant;
 use super::batch::{BatchBuilder, PutBatch};
 use super::error::RestoreError;
 use super::groups::GroupedDigest;
-use super::pace::Pace;
 use super::read_back::plain_key;
 use super::run_file::RunFile;
-use super::service::{SdkItem, ServiceError, TableService};
+use super::service::{ServiceError, TableService};
 use super::{Restore, Step, Survey};
 use crate::key_schema::KeySchema;
 use crate::state::{Flow, Item, visit_items};
+use crate::table_write::{ATTEMPTS_MAX, SharedPace, back_off};
 
 /// Batches that wait for a request to end.
 const WAITING_MAX: usize = 4;
-/// Attempts in a row in which the service takes no item of a batch.
-const ATTEMPTS_MAX: u32 = 12;
-const BACK_OFF_MAX: Duration = Duration::from_secs(20);
 /// How often the run file says how far all items are in.
 const CONFIRM_EVERY: Duration = Duration::from_secs(1);
-
-/// Waits before the attempt after `attempt`: twice as long each time, a random part of it, so that many do not come back
-/// together.
-pub(super) async fn back_off(first: Duration, attempt: u32) {
-    let longest = first.saturating_mul(1 << attempt.min(10)).min(BACK_OFF_MAX);
-    let share = rand::rng().random_range(0.5..=1.0);
-    tokio::time::sleep(longest.mul_f64(share)).await;
-}
 
 /// What was written.
 #[derive(Default)]
@@ -279,59 +266,9 @@ async fn put_all(
     }
 }
 
-/// The pace that all batches under way share, and the clock it lacks.
-pub(super) struct SharedPace {
-    started: Instant,
-    pace: Mutex<Pace>,
-}
-
-impl SharedPace {
-    pub(super) fn new(cap: Option<u32>) -> Self {
-        Self { started: Instant::now(), pace: Mutex::new(Pace::new(cap)) }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until `units` may be written.
-    pub(super) async fn wait(&self, units: u32) {
-        let begin = self.lock().begin(self.started.elapsed(), units);
-        tokio::time::sleep_until(self.started + begin).await;
-    }
-
-    /// Says what became of them.
-    pub(super) fn answered(&self, taken: u32, refused: u32) {
-        self.lock().answered(self.started.elapsed(), taken, refused);
-    }
-
-    /// Units taken and turned away so far.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        self.lock().counts()
-    }
-}
-
 /// Write capacity units of a put: one for each KB begun.
 pub(super) fn capacity_units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX)
-}
-
-fn sdk_item_bytes(item: &SdkItem) -> usize {
-    item.iter().map(|(name, value)| name.len() + sdk_value_bytes(value)).sum()
-}
-
-pub(super) fn sdk_value_bytes(value: &SdkValue) -> usize {
-    match value {
-        SdkValue::S(text) => text.len(),
-        SdkValue::N(number) => number.len() / 2 + 2,
-        SdkValue::B(bytes) => bytes.as_ref().len(),
-        SdkValue::Ss(set) => set.iter().map(String::len).sum(),
-        SdkValue::Ns(set) => set.iter().map(|number| number.len() / 2 + 2).sum(),
-        SdkValue::Bs(set) => set.iter().map(|bytes| bytes.as_ref().len()).sum(),
-        SdkValue::M(map) => 3 + sdk_item_bytes(map) + map.len(),
-        SdkValue::L(list) => 3 + list.iter().map(|value| 1 + sdk_value_bytes(value)).sum::<usize>(),
-        _ => 1,
-    }
 }
 
 /// About how many bytes DynamoDB counts for an item ("DynamoDB item sizes and formats", Developer Guide).
@@ -355,21 +292,10 @@ fn value_bytes(value: &AttributeValue) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use journal::source::sdk::item_to_sdk;
-
     use super::*;
 
     #[test]
     fn each_kilobyte_begun_is_a_unit() {
         assert_eq!([0, 1, 1024, 1025, 400 << 10].map(capacity_units), [1, 1, 1, 2, 400]);
-    }
-
-    #[test]
-    fn both_forms_of_an_item_have_one_size() {
-        let nested =
-            AttributeValue::M(Attributes::from([("x".to_owned(), AttributeValue::L(vec![AttributeValue::Null]))]));
-        let item =
-            Attributes::from([("noteId".to_owned(), AttributeValue::S("a".to_owned())), ("m".to_owned(), nested)]);
-        assert_eq!(sdk_item_bytes(&item_to_sdk(&item)), item_bytes(&item));
     }
 }

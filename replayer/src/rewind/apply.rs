@@ -12,7 +12,6 @@ use journal::interrupt::Interrupt;
 
 use super::error::RewindError;
 use super::item::{Effect, PlanItem, key_text};
-use super::pace::Rate;
 use super::plan::{Asked, Plan};
 use super::rebase::OnClash;
 use super::report::RewindReport;
@@ -20,6 +19,7 @@ use super::runs::{Outcome, RunDocument, Runs, StepDocument};
 use super::table::ItemTable;
 use super::undo::check_table;
 use super::write::{Wanted, Writer};
+use crate::table_write::SharedPace;
 
 /// How a run goes.
 #[derive(Debug, Clone)]
@@ -96,12 +96,14 @@ impl Rewind<'_> {
         let mut report = RewindReport::new(document);
         (self.progress)(0, total);
         let mut again = again;
+        // One for all steps: what the table takes is found once.
+        let pace = SharedPace::new(self.options.write_rate);
         for step in 0..document.steps.len() {
             let items = self.runs.items(document, step).await?;
             let done = if let Some(done) = self.runs.outcome(document, step).await? {
                 done
             } else {
-                let done = self.step(document, &items, again, report.done()).await?;
+                let done = self.step(document, &items, again, (report.done(), &pace)).await?;
                 self.runs.done(document, step, &done).await?;
                 // What comes after was never begun.
                 again = false;
@@ -113,12 +115,18 @@ impl Rewind<'_> {
         Ok(report)
     }
 
-    async fn step(&self, document: &RunDocument, items: &[PlanItem], again: bool, before: u64) -> Result<StepDocument> {
+    async fn step(
+        &self,
+        document: &RunDocument,
+        items: &[PlanItem],
+        again: bool,
+        (before, pace): (u64, &SharedPace),
+    ) -> Result<StepDocument> {
         let writer = Writer {
             table: &*self.table,
             name: &document.plan.table,
             key_name: document.plan.key_attributes.as_slice().first().map_or("", |first| first.name.as_str()),
-            rate: &Rate::new(self.options.write_rate),
+            pace,
             pause: self.options.pause,
             overwrite: document.overwrite,
             again,
@@ -137,7 +145,8 @@ impl Rewind<'_> {
                     return Ok((at, None));
                 }
                 let wanted = Wanted { key: &item.key, now: item.now.as_ref(), then: item.wanted.as_ref() };
-                Ok((at, Some(writer.write(wanted, item.write_units()).await?)))
+                let units = u32::try_from(item.write_units()).unwrap_or(u32::MAX);
+                Ok((at, Some(writer.write(wanted, units).await?)))
             }
         });
         let mut results: Vec<_> = sent

@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use journal::model::{AttributeValue, Attributes, KeyAttribute, KeyAttributes, KeyType};
 
-use super::condition::Condition;
-use super::table::{ItemTable, LiveTable, Write, Wrote};
+use super::table::{ItemTable, LiveTable};
 use crate::restore::ServiceError;
+use crate::table_write::{Condition, Write, Wrote};
 
 /// How an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

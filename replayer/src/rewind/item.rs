@@ -88,8 +88,8 @@ impl PlanItem {
     /// operations", Developer Guide).
     #[must_use]
     pub fn write_units(&self) -> u64 {
-        let state = |item: &Option<Attributes>| item.as_ref().map_or(0, super::condition::item_bytes);
-        let bytes = super::condition::item_bytes(&self.key) + state(&self.now).max(state(&self.wanted));
+        let state = |item: &Option<Attributes>| item.as_ref().map_or(0, crate::table_write::condition_item_bytes);
+        let bytes = crate::table_write::condition_item_bytes(&self.key) + state(&self.now).max(state(&self.wanted));
         u64::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u64::MAX)
     }
 

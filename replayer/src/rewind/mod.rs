@@ -5,14 +5,12 @@
 //! runs behind [`Runs`]. Promises stand in SEMANTICS.md, "Rewinds". Knows nothing of command lines.
 
 mod apply;
-mod condition;
 mod error;
 #[cfg(test)]
 mod fake;
 mod file;
 mod fold;
 mod item;
-mod pace;
 mod plan;
 mod rebase;
 mod report;
@@ -26,8 +24,8 @@ mod tests;
 mod undo;
 mod write;
 
+pub use crate::table_write::{CONDITION_BYTES_MAX, Condition, Write, Wrote, condition};
 pub use apply::{ApplyOptions, Progress, Rewind, can_continue};
-pub use condition::{CONDITION_BYTES_MAX, Condition, condition, item_bytes};
 pub use error::RewindError;
 pub use file::{load_plan, moved, save_plan};
 pub use item::{Effect, PlanItem, key_text};
@@ -36,5 +34,5 @@ pub use rebase::OnClash;
 pub use report::{Conflict, RewindReport, clash_text};
 pub use runs::{Outcome, RUNS_FOLDER, RunDocument, Runs, StepDocument};
 pub use spool::{Lines, Spool};
-pub use table::{DynamoDbTable, ItemTable, LiveTable, Write, Wrote};
+pub use table::{DynamoDbTable, ItemTable, LiveTable};
 pub use undo::plan_undo;

@@ -250,7 +250,7 @@ impl Collected {
 
 /// The live table, asked for with retries.
 pub(super) async fn describe(live: &dyn ItemTable, table: &TableName) -> Result<Option<LiveTable>, RewindError> {
-    super::pace::tried(|| live.describe()).await.map_err(|source| RewindError::Service {
+    crate::table_write::tried(|| live.describe()).await.map_err(|source| RewindError::Service {
         action: "looking at",
         table: table.clone(),
         source,

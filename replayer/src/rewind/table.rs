@@ -10,14 +10,12 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::error::ProvideErrorMetadata;
-use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
-use aws_sdk_dynamodb::types::{ProvisionedThroughputDescription, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::ProvisionedThroughputDescription;
 use journal::model::{Attributes, KeyAttribute, KeyAttributes, KeyType, TableName};
-use journal::source::sdk::{item_from_sdk, item_to_sdk, to_sdk};
+use journal::source::sdk::item_to_sdk;
 
-use super::condition::Condition;
-use crate::restore::{SdkItem, ServiceError, classify};
+use crate::restore::{ServiceError, classify};
+use crate::table_write::{Write, Wrote, item, send};
 
 /// What is known of the live table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,26 +32,6 @@ pub struct LiveTable {
     pub indexes: usize,
     /// Provisioned write capacity units a second; none on demand.
     pub write_units_per_second: Option<u64>,
-}
-
-/// What became of a conditional write.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Wrote {
-    /// It was done. The whole item that was there before, if there was one.
-    Done(Option<Attributes>),
-    /// The condition did not hold, and nothing was done. The item that is there, where the service told.
-    Refused(Option<Attributes>),
-}
-
-/// One conditional write.
-#[derive(Debug, Clone, Copy)]
-pub struct Write<'a> {
-    /// The item's key.
-    pub key: &'a Attributes,
-    /// The item without its key; none deletes it.
-    pub item: Option<&'a Attributes>,
-    /// What must hold.
-    pub condition: &'a Condition,
 }
 
 /// What a rewind asks of a table.
@@ -81,18 +59,6 @@ impl DynamoDbTable {
         let config = aws_sdk_dynamodb::config::Builder::from(settings).retry_config(RetryConfig::disabled()).build();
         Self { client: Client::from_conf(config), table }
     }
-}
-
-fn item(item: Option<&SdkItem>) -> Result<Option<Attributes>, ServiceError> {
-    let wrong = |error: journal::source::sdk::SdkValueError| ServiceError::Answer { reason: error.to_string() };
-    item.filter(|item| !item.is_empty()).map(item_from_sdk).transpose().map_err(wrong)
-}
-
-type Parts = (HashMap<String, String>, Option<SdkItem>);
-
-fn parts(condition: &Condition) -> Parts {
-    let values: SdkItem = condition.values.iter().map(|(name, value)| (name.clone(), to_sdk(value))).collect();
-    (condition.names.iter().cloned().collect(), (!values.is_empty()).then_some(values))
 }
 
 #[async_trait]
@@ -139,69 +105,6 @@ impl ItemTable for DynamoDbTable {
     }
 
     async fn write(&self, write: Write<'_>) -> Result<Wrote, ServiceError> {
-        let (names, values) = parts(write.condition);
-        let (table, expression) = (self.table.as_str(), write.condition.expression.clone());
-        if let Some(new) = write.item {
-            let mut whole = item_to_sdk(new);
-            whole.extend(item_to_sdk(write.key));
-            let request =
-                self.client.put_item().table_name(table).set_item(Some(whole)).condition_expression(expression);
-            let sent = request
-                .set_expression_attribute_names(Some(names))
-                .set_expression_attribute_values(values)
-                .return_values(ReturnValue::AllOld)
-                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-                .send()
-                .await;
-            return match sent {
-                Ok(answer) => Ok(Wrote::Done(item(answer.attributes.as_ref())?)),
-                Err(error) => {
-                    let failed = error.as_service_error().and_then(|service| match service {
-                        aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(
-                            failed,
-                        ) => Some(failed),
-                        _ => None,
-                    });
-                    refused(failed.cloned(), error.code(), || classify(&error))
-                }
-            };
-        }
-        let request = self.client.delete_item().table_name(table).set_key(Some(item_to_sdk(write.key)));
-        let sent = request
-            .condition_expression(expression)
-            .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(values)
-            .return_values(ReturnValue::AllOld)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match sent {
-            Ok(answer) => Ok(Wrote::Done(item(answer.attributes.as_ref())?)),
-            Err(error) => {
-                let failed = error.as_service_error().and_then(|service| match service {
-                    aws_sdk_dynamodb::operation::delete_item::DeleteItemError::ConditionalCheckFailedException(
-                        failed,
-                    ) => Some(failed),
-                    _ => None,
-                });
-                refused(failed.cloned(), error.code(), || classify(&error))
-            }
-        }
-    }
-}
-
-fn refused(
-    failed: Option<ConditionalCheckFailedException>,
-    code: Option<&str>,
-    other: impl FnOnce() -> ServiceError,
-) -> Result<Wrote, ServiceError> {
-    match (failed, code) {
-        (Some(failed), _) => Ok(Wrote::Refused(item(failed.item())?)),
-        (None, Some("ConditionalCheckFailedException")) => Ok(Wrote::Refused(None)),
-        // Another transaction holds the item for a moment.
-        (None, Some("TransactionConflictException" | "TransactionInProgressException")) => {
-            Err(ServiceError::Throttled { reason: "the item is in another transaction".to_owned() })
-        }
-        (None, _) => Err(other()),
+        send(&self.client, &self.table, write).await
     }
 }

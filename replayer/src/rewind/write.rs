@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use journal::model::{Attributes, TableName};
 
-use super::condition::{Condition, condition};
 use super::error::RewindError;
-use super::pace::{ATTEMPTS_MAX, Rate, back_off, tried};
 use super::runs::Outcome;
-use super::table::{ItemTable, Write, Wrote};
+use super::table::ItemTable;
 use crate::digest::to_plain;
+use crate::restore::ServiceError;
+use crate::table_write::{ATTEMPTS_MAX, Condition, SharedPace, Write, Wrote, back_off, condition, tried};
 
 /// How often an item is looked at again that changes between a look and a write.
 const ROUNDS_MAX: u32 = 5;
@@ -24,6 +24,12 @@ pub(super) struct Wanted<'a> {
     pub(super) key: &'a Attributes,
     pub(super) now: Option<&'a Attributes>,
     pub(super) then: Option<&'a Attributes>,
+}
+
+/// What was there, and what was thought to be.
+struct Before {
+    old: Option<Attributes>,
+    expected: Option<Attributes>,
 }
 
 /// What was written over: an item, or none.
@@ -46,7 +52,7 @@ pub(super) struct Writer<'a> {
     pub(super) name: &'a TableName,
     /// An attribute of the key.
     pub(super) key_name: &'a str,
-    pub(super) rate: &'a Rate,
+    pub(super) pace: &'a SharedPace,
     pub(super) pause: Duration,
     /// Whether an item that is not what the plan says is written all the same.
     pub(super) overwrite: bool,
@@ -67,7 +73,7 @@ fn without(item: Option<Attributes>, key: &Attributes) -> Option<Attributes> {
 
 impl Writer<'_> {
     /// Writes an item if it still is what the plan says.
-    pub(super) async fn write(&self, item: Wanted<'_>, units: u64) -> Result<Written, RewindError> {
+    pub(super) async fn write(&self, item: Wanted<'_>, units: u32) -> Result<Written, RewindError> {
         let mut expected = item.now.cloned();
         let mut overwritten = None;
         let mut whole = true;
@@ -80,12 +86,12 @@ impl Writer<'_> {
             let found = match found {
                 Some(found) if !same(found.as_ref(), expected.as_ref()) => found,
                 _ => {
-                    self.rate.take(units).await;
-                    let (wrote, unsure) = self.send(item.key, item.then, &condition).await?;
+                    let (wrote, unsure) = self.send(item.key, item.then, &condition, units).await?;
                     lost |= unsure;
                     match wrote {
                         Wrote::Done(old) => {
-                            return self.wrote(item, without(old, item.key), expected, overwritten, whole).await;
+                            let before = Before { old: without(old, item.key), expected };
+                            return self.wrote(item, before, overwritten, (whole, units)).await;
                         }
                         Wrote::Refused(Some(found)) => without(Some(found), item.key),
                         // No item, or a service that does not tell.
@@ -124,10 +130,9 @@ impl Writer<'_> {
     async fn wrote(
         &self,
         item: Wanted<'_>,
-        old: Option<Attributes>,
-        expected: Option<Attributes>,
+        Before { old, expected }: Before,
         overwritten: Option<Replaced>,
-        whole: bool,
+        (whole, units): (bool, u32),
     ) -> Result<Written, RewindError> {
         if same(old.as_ref(), expected.as_ref()) {
             let outcome = if overwritten.is_some() { Outcome::Overwritten } else { Outcome::Written };
@@ -138,7 +143,7 @@ impl Writer<'_> {
         }
         let back = condition(self.key_name, item.then, old.as_ref());
         // Refused means that somebody has written since: theirs stays.
-        let _ = self.send(item.key, old.as_ref(), &back).await?;
+        let _ = self.send(item.key, old.as_ref(), &back, units).await?;
         Ok(Written { outcome: Outcome::Conflict, found: old, whole })
     }
 
@@ -154,14 +159,23 @@ impl Writer<'_> {
         key: &Attributes,
         wanted: Option<&Attributes>,
         condition: &Condition,
+        units: u32,
     ) -> Result<(Wrote, bool), RewindError> {
         let mut unsure = false;
         for attempt in 1.. {
+            self.pace.wait(units).await;
             match self.table.write(Write { key, item: wanted, condition }).await {
-                Ok(wrote) => return Ok((wrote, unsure)),
+                Ok(wrote) => {
+                    self.pace.answered(units, 0);
+                    return Ok((wrote, unsure));
+                }
                 Err(error) if error.is_transient() && attempt < ATTEMPTS_MAX => {
                     // A throttled request was not done.
-                    unsure |= !matches!(error, crate::restore::ServiceError::Throttled { .. });
+                    let throttled = matches!(error, ServiceError::Throttled { .. });
+                    unsure |= !throttled;
+                    if throttled {
+                        self.pace.answered(0, units);
+                    }
                     back_off(self.pause, attempt).await;
                 }
                 Err(source) => {

@@ -12,16 +12,15 @@ use journal::source::sdk::item_to_sdk;
 use super::super::error::RestoreError;
 use super::super::read_back::{fingerprint, show};
 use super::super::service::ServiceError;
-use super::super::write::{SharedPace, back_off, capacity_units, item_bytes};
+use super::super::write::{capacity_units, item_bytes};
 use super::super::{Restore, Step};
 use super::compare::{Change, PlannedChanges};
 use super::service::ItemService;
 use crate::key_schema::{KeySchema, KeySchemaError};
+use crate::table_write::{ATTEMPTS_MAX, SharedPace, back_off};
 
 /// Conflicts that a report shows.
 const CONFLICTS_SHOWN: usize = 100;
-/// Attempts for one item that the service does not answer.
-const ATTEMPTS_MAX: u32 = 12;
 
 /// What was done.
 #[derive(Debug, Default)]

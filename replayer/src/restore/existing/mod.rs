@@ -17,10 +17,10 @@ use serde::Serialize;
 
 use super::error::RestoreError;
 use super::target::describe;
-use super::write::SharedPace;
 use super::{Restore, Step};
 use crate::digest::StateDigest;
 use crate::key_schema::KeySchemaError;
+use crate::table_write::SharedPace;
 use journal::model::TableName;
 
 pub use compare::Differing;

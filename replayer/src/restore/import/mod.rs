@@ -20,8 +20,8 @@ use super::error::RestoreError;
 use super::run_file::{RunFile, RunState};
 use super::service::{ServiceError, TargetTable};
 use super::target::{self, TargetPlan};
-use super::write::back_off;
 use super::{Restore, RestoreReport, Step, read_back, settings};
+use crate::table_write::back_off;
 
 pub use service::{Import, ImportService, ImportStatus};
 pub use stage::ImportCompression;

@@ -138,7 +138,8 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         shared.more.notify_one();
         match reply {
             Reply::Whole { status, headers, body } => {
-                let headers: String = headers.iter().flat_map(|(name, value)| [name.as_str(), ": ", value.as_str(), "\r\n"]).collect();
+                let headers: String =
+                    headers.iter().flat_map(|(name, value)| [name.as_str(), ": ", value.as_str(), "\r\n"]).collect();
                 let length = body.len();
                 write!(to, "HTTP/1.1 {status} x\r\n{headers}Content-Length: {length}\r\n\r\n{body}")?;
             }

@@ -5,16 +5,21 @@
 //! time in which nothing was turned away, and falls to what was taken when something was. Pure: it has no clock, times are
 //! counted from the beginning of the run.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Write capacity units a second to begin with: a tenth of what a new on-demand table takes.
-const BEGIN_UNITS: f64 = 400.0;
+use tokio::time::Instant;
+
+/// Write capacity units a second to begin with: a fifth of what a new on-demand table takes.
+const BEGIN_UNITS: f64 = 800.0;
 /// The slowest rate: a table takes at least one unit a second.
 const LEAST_UNITS: f64 = 1.0;
 /// The fastest rate, beyond what one process reaches.
 const MOST_UNITS: f64 = 1_000_000.0;
 /// How long the table's answers are watched before the rate changes; longer where a batch takes longer.
 const WINDOW_SECONDS: f64 = 0.5;
+/// The same while the rate doubles: a short window finds the table's rate sooner and sends less beyond it.
+const FIRST_WINDOW_SECONDS: f64 = 0.1;
 /// Units of one full batch of small items.
 const BATCH_UNITS: f64 = 25.0;
 /// The step up, as a part of the rate at which the table last turned something away.
@@ -74,7 +79,8 @@ impl Pace {
         self.window.refused += f64::from(refused);
         let now = now.as_secs_f64();
         let elapsed = now - self.window.begin;
-        if elapsed < WINDOW_SECONDS.max(4.0 * BATCH_UNITS / self.rate).min(20.0) {
+        let window = if self.known.is_none() { FIRST_WINDOW_SECONDS } else { WINDOW_SECONDS };
+        if elapsed < window.max(4.0 * BATCH_UNITS / self.rate).min(20.0) {
             return;
         }
         let Window { taken, refused, waited, .. } = self.window;
@@ -106,6 +112,39 @@ impl Pace {
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         (self.taken, self.refused)
+    }
+}
+
+/// The pace that all writes under way share, and the clock it lacks.
+#[derive(Debug)]
+pub(crate) struct SharedPace {
+    started: Instant,
+    pace: Mutex<Pace>,
+}
+
+impl SharedPace {
+    pub(crate) fn new(cap: Option<u32>) -> Self {
+        Self { started: Instant::now(), pace: Mutex::new(Pace::new(cap)) }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `units` may be written.
+    pub(crate) async fn wait(&self, units: u32) {
+        let begin = self.lock().begin(self.started.elapsed(), units);
+        tokio::time::sleep_until(self.started + begin).await;
+    }
+
+    /// Says what became of them.
+    pub(crate) fn answered(&self, taken: u32, refused: u32) {
+        self.lock().answered(self.started.elapsed(), taken, refused);
+    }
+
+    /// Units taken and turned away so far.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        self.lock().counts()
     }
 }
 
