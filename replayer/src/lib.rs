@@ -12,6 +12,7 @@ pub mod filter;
 pub mod key_schema;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod live;
 pub mod output;
 pub mod plan;
 pub mod restore;

@@ -1,18 +1,23 @@
 //! Who changed what: answers of `replay log` and `replay blame`, held against a plain scan of the records.
 
+#[path = "audit/first.rs"]
+mod first;
+#[path = "audit/live.rs"]
+mod live;
+
 use std::io::Read as _;
 use std::path::PathBuf;
 
 use journal_tests::processes::{journal, replay};
 use serde_json::Value;
 
-const TABLE: &str = "quarantinenotes";
+pub(crate) const TABLE: &str = "quarantinenotes";
 
 /// One record of the fixture, read with nothing of ours.
 #[derive(Debug, Clone, PartialEq)]
-struct Told {
+pub(crate) struct Told {
     second: u64,
-    sequence: String,
+    pub(crate) sequence: String,
     kind: String,
     path: String,
     record: Value,
@@ -23,7 +28,7 @@ fn fixture() -> PathBuf {
 }
 
 /// All records, newest first.
-fn scan() -> Vec<Told> {
+pub(crate) fn scan() -> Vec<Told> {
     let mut text = String::new();
     flate2::read::MultiGzDecoder::new(std::fs::File::open(fixture()).unwrap()).read_to_string(&mut text).unwrap();
     let mut told: Vec<Told> = text
@@ -46,14 +51,14 @@ fn scan() -> Vec<Told> {
     told
 }
 
-struct Folder {
+pub(crate) struct Folder {
     folder: tempfile::TempDir,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Folder {
     /// The fixture in files of 40 records, so in many segments.
-    fn filled() -> Self {
+    pub(crate) fn filled() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = journal::store::file_url(&folder.path().join("journal")).unwrap();
         let _ = journal().args(["init", "--journal", &url]).run().success();
@@ -267,7 +272,15 @@ fn what_can_be_read_of_a_damaged_journal_is_shown_and_the_rest_is_named() {
 fn questions_without_an_answer_say_why() {
     let folder = Folder::filled();
     let absent = folder.replay(&["log", "--key", "no such file"]).run().failure(10);
-    assert!(absent.stderr.contains("journal status"), "{}", absent.stderr);
+    assert!(
+        absent.stderr.contains("journal status") && absent.stderr.contains("no change of such items"),
+        "{}",
+        absent.stderr
+    );
+    let early = folder.replay(&["log", "--until", "2001-01-01T00:00:00Z"]).run().success();
+    assert!(early.stderr.contains("outside what the journal covers"), "{}", early.stderr);
+    let by = folder.replay(&["log", "--key", "README.md", "--by", "ttl"]).run().failure(10);
+    assert!(by.stderr.contains("the last at 20") && by.stderr.contains("none that fits"), "{}", by.stderr);
     let _ = folder.replay(&["blame", "--key", "no such file"]).run().failure(10);
     let removed = scan().into_iter().find(|told| told.kind == "REMOVE").unwrap();
     let gone = folder.replay(&["blame", "--key", &format!("path={}", removed.path)]).run();
@@ -278,4 +291,6 @@ fn questions_without_an_answer_say_why() {
     assert!(future.stderr.contains("future"), "{}", future.stderr);
     let nobody = replay().args(["log", "--journal", &folder.url, "--table", "nobody"]).run().failure(2);
     assert!(nobody.stderr.contains(TABLE), "{}", nobody.stderr);
+    let nearly = replay().args(["log", "--journal", &folder.url, "--table", "quarantine-notes"]).run().failure(2);
+    assert!(nearly.stderr.contains("did you mean quarantinenotes?"), "{}", nearly.stderr);
 }

@@ -252,7 +252,10 @@ fn what_is_wrong_with_a_statement_is_said_with_a_caret_under_the_place() {
     };
     caret("SELECT kind FROM changes ORDER kind", "ORDER");
     caret("SELECT kind FRM changes", "changes");
-    caret("SELECT kind, nonsense FROM changes", "nonsense");
+    let said = caret("SELECT kind, nonsense FROM changes", "nonsense");
+    assert!(said.contains("quarantinenotes has path (S)"), "the keys are told: {said}");
+    let said = caret("SELECT kind FROM changes WHERE pth = 'README.md'", "pth");
+    assert!(said.contains("quarantinenotes has path (S)"), "{said}");
     caret("SELECT kind\nFROM nowhere", "nowhere");
     caret("SELECT json_get(new, 'replies[x]') FROM changes", "replies[x]");
     let said = folder.sql(&["SELECT * FROM state_at('nobody', 'latest')"]).failure(2).stderr;
@@ -281,6 +284,8 @@ fn an_empty_answer_says_why() {
     };
     let unknown = said("SELECT kind FROM changes WHERE table = 'nobody'");
     assert!(unknown.contains("no table \"nobody\"") && unknown.contains(TABLE), "{unknown}");
+    let nearly = said("SELECT kind FROM changes WHERE table = 'quarantinenote'");
+    assert!(nearly.contains("did you mean quarantinenotes?"), "{nearly}");
     let early = said("SELECT kind FROM changes WHERE second < '2001-01-01T00:00:00Z'");
     assert!(early.contains("outside what the journal covers"), "{early}");
     let absent = said("SELECT kind FROM changes WHERE path = 'no such file'");

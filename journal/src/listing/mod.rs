@@ -3,7 +3,10 @@
 //! One listing a timeline and a read of each small document; no segment is opened. What enters is a store and a table's
 //! name; what leaves is [`TimelineObjects`]. Knows nothing of cuts or coverage.
 
+mod near;
 mod ranges;
+
+pub use near::nearest;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -39,6 +42,8 @@ pub enum ListingError {
         table: TableName,
         /// Tables that are there, as text.
         known: String,
+        /// The one of them whose name is nearly the same.
+        near: Option<String>,
     },
 }
 
@@ -48,13 +53,14 @@ impl Classify for ListingError {
     }
 
     fn hint(&self) -> Option<String> {
-        let Self::NoTable { known, table, .. } = self;
+        let Self::NoTable { known, table, near, .. } = self;
         Some(if known.is_empty() {
             format!(
                 "the journal has no table yet: fill it with `journal follow --table {table}` or `journal ingest FILE`"
             )
         } else {
-            format!("it has: {known}")
+            let near = near.as_ref().map_or_else(String::new, |near| format!("did you mean {near}? "));
+            format!("{near}it has: {known}")
         })
     }
 }
@@ -235,13 +241,15 @@ pub async fn timelines(store: &dyn ReadStore, table: &TableName) -> Result<Vec<T
         let tables = tables(store).await?;
         let mut known: Vec<&str> =
             tables.iter().map(TableName::as_str).filter(|name| *name != table.as_str()).collect();
+        let near = nearest(table.as_str(), &known).map(str::to_owned);
         let more = known.len().saturating_sub(NAMES_SHOWN_MAX);
         known.truncate(NAMES_SHOWN_MAX);
         let mut known = known.join(", ");
         if more > 0 {
             known = format!("{known} and {more} more");
         }
-        return Err(ListingError::NoTable { location: store.location().to_owned(), table: table.clone(), known }.into());
+        let location = store.location().to_owned();
+        return Err(ListingError::NoTable { location, table: table.clone(), known, near }.into());
     }
     Ok(timelines)
 }
@@ -407,6 +415,8 @@ mod tests {
         let error = timelines(&store, &table()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         assert_eq!(error.hint().as_deref(), Some("it has: other-table"));
+        let error = timelines(&store, &TableName::parse("other-tabel").unwrap()).await.unwrap_err();
+        assert_eq!(error.hint().as_deref(), Some("did you mean other-table? it has: other-table"));
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@
 
 mod error;
 mod file;
+mod keeping;
 mod key;
 mod location;
 pub mod memory;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 
 pub use error::StoreError;
 pub use file::FileStore;
+pub use keeping::KeepingStore;
 pub use key::TEMPORARY_FOLDER;
 pub use location::{Location, file_url};
 pub use open::{init, init_in, open_place, open_read, open_write};

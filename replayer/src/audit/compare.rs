@@ -1,19 +1,18 @@
 //! Two states of a table, told apart by the changes between them.
 //!
-//! Only keys that changed between the two cuts are read: the state at the first is the old image of the first change after
-//! it, the state at the second the new image of the last change up to it. What changed and changed back is no difference.
+//! Only changes around the two cuts and between them are read. What changed and changed back is no difference.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use journal::error::{Classify, Kind, Result};
-use journal::listing::ListedSegment;
-use journal::model::{Attributes, Image, Second, SequenceNumber, TableName, TimelineLabel};
+use journal::model::{Attributes, Image, SequenceNumber, TableName, TimelineLabel};
 use journal::store::ReadStore;
 use thiserror::Error;
 
+use super::between::{ChangedKey, Span, changed_keys};
 use crate::cut::{Cut, CutRequest, Position};
 use crate::key_schema::{KeySchema, KeySchemaError, KeySelection};
-use crate::merge::{self, MergeOptions, RecordRef, RunInput, RunKind};
+use crate::merge::MergeOptions;
 use crate::plan::{ReplayRequest, covered, plan};
 
 /// Why two states cannot be told apart.
@@ -52,7 +51,11 @@ impl Classify for CompareError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Apart { .. } => {
-                Some("export both states with `replay export --format json` and compare the files".to_owned())
+                Some(
+                    "`--to live --whole` compares with the table as it is; two states of the journal can be exported with `replay export \
+                     --format json` and their files compared"
+                        .to_owned(),
+                )
             }
             Self::Item { .. } => None,
         }
@@ -155,46 +158,25 @@ where
     let (Some(objects), Some(schema)) = (objects, to.key.clone()) else {
         return Err(KeySchemaError::Unknown { table: request.table.to_string() }.into());
     };
-    let superseded = objects.superseded();
-    let inputs = objects
-        .segments
-        .iter()
-        .filter(|segment| !superseded.contains(&segment.key) && may_lie_between(segment, &from.cut, &to.cut))
-        .map(|segment| RunInput {
-            key: segment.key.clone(),
-            size: segment.size,
-            kind: RunKind::Segment,
-            from: None,
-            until: None,
-        })
-        .collect();
     let selection = keys(&schema)?;
-    let range = selection.range.clone();
-    let fold = Fold {
-        from: from.cut,
-        to: to.cut,
-        schema,
-        selection,
-        key: Vec::new(),
-        started: false,
-        last_second: None,
-        found: None,
-        report: CompareReport::default(),
-        visit,
-    };
-    let shared = Arc::new(Mutex::new(fold));
-    let inner = Arc::clone(&shared);
-    let merged = merge::for_each_record(store, inputs, range, options.clone(), move |record| {
-        inner.lock().unwrap_or_else(PoisonError::into_inner).add(&record)
+    let span = Span { from: from.cut, to: Some(to.cut) };
+    let shared = Arc::new(Mutex::new((CompareReport::default(), visit)));
+    let (inner, chosen) = (Arc::clone(&shared), selection.clone());
+    let merged = changed_keys(store, objects, span, &selection, options, move |changed| {
+        let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (report, visit) = &mut *inner;
+        match report.take(&schema, &chosen, &changed)? {
+            Some(difference) => visit(difference),
+            None => Ok(()),
+        }
     })
     .await?;
-    let mut fold = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    fold.end_key()?;
+    let report = shared.lock().unwrap_or_else(PoisonError::into_inner).0;
     Ok(CompareReport {
         segments: u64::try_from(objects.segments.len()).unwrap_or(u64::MAX),
         opened: merged.objects,
         bytes_read: merged.bytes_read,
-        ..fold.report
+        ..report
     })
 }
 
@@ -207,88 +189,38 @@ fn is_after(from: &Cut, to: &Cut) -> bool {
     }
 }
 
-/// Whether a segment's name allows it to hold records after the first cut and up to the second.
-fn may_lie_between(segment: &ListedSegment, from: &Cut, to: &Cut) -> bool {
-    let name = &segment.name;
-    let begun = match to.position {
-        Position::Second(_) => name.seconds.is_none_or(|(first, _)| to.has(SequenceNumber::MIN, Some(first))),
-        Position::Sequence(_) => to.has(name.sequences.0, None),
-    };
-    let over = match from.position {
-        Position::Second(_) => name.seconds.is_some_and(|(_, last)| from.has(SequenceNumber::MIN, Some(last))),
-        Position::Sequence(_) => from.has(name.sequences.1, None),
-    };
-    begun && !over
-}
-
-/// The first image and the last one of what lies between the cuts.
-struct Between {
-    before: Option<Vec<u8>>,
-    after: Option<Vec<u8>>,
-    sequence: SequenceNumber,
-}
-
-/// One key after the other.
-struct Fold<F> {
-    from: Cut,
-    to: Cut,
-    schema: KeySchema,
-    selection: KeySelection,
-    key: Vec<u8>,
-    started: bool,
-    last_second: Option<Second>,
-    found: Option<Between>,
-    report: CompareReport,
-    visit: F,
-}
-
-impl<F: FnMut(ItemDifference) -> Result<()>> Fold<F> {
-    fn add(&mut self, record: &RecordRef<'_>) -> Result<()> {
-        if !self.started || self.key.as_slice() != record.key {
-            self.end_key()?;
-            self.started = true;
-            self.key.clear();
-            self.key.extend_from_slice(record.key);
-        }
-        let second = record.second.or(self.last_second);
-        self.last_second = second;
-        if self.from.has(record.sequence, second) || !self.to.has(record.sequence, second) {
-            return Ok(());
-        }
-        let after = record.new.map(<[u8]>::to_vec);
-        match &mut self.found {
-            Some(found) => found.after = after,
-            none => {
-                let before = record.old.map(<[u8]>::to_vec);
-                *none = Some(Between { before, after, sequence: record.sequence });
-            }
-        }
-        Ok(())
-    }
-
-    fn end_key(&mut self) -> Result<()> {
-        self.last_second = None;
-        let Some(found) = self.found.take() else { return Ok(()) };
-        let wrong = |reason: String| CompareError::Item { sequence: found.sequence, reason };
-        let key = self.schema.decode(&self.key).map_err(|error| wrong(error.to_string()))?;
-        if !self.selection.contains(&key) {
-            return Ok(());
+impl CompareReport {
+    /// Counts a key with a change; gives what differs.
+    fn take(
+        &mut self,
+        schema: &KeySchema,
+        selection: &KeySelection,
+        changed: &ChangedKey<'_>,
+    ) -> Result<Option<ItemDifference>> {
+        let wrong = |reason: String| CompareError::Item { sequence: changed.sequence, reason };
+        let key = schema.decode(changed.key).map_err(|error| wrong(error.to_string()))?;
+        if !selection.contains(&key) {
+            return Ok(None);
         }
         // Equal items are equal bytes.
-        match (&found.before, &found.after) {
-            (before, after) if before == after => {
-                self.report.changed_back += 1;
-                return Ok(());
-            }
-            (None, _) => self.report.added += 1,
-            (_, None) => self.report.removed += 1,
-            _ => self.report.changed += 1,
+        self.count(changed.before, changed.after);
+        if changed.before == changed.after {
+            return Ok(None);
         }
-        let image = |bytes: &Option<Vec<u8>>| {
-            let image = bytes.as_deref().map(Image::decode_slice).transpose();
+        let image = |bytes: Option<&[u8]>| {
+            let image = bytes.map(Image::decode_slice).transpose();
             image.map_err(|error| wrong(error.to_string()))
         };
-        let difference = ItemDifference { key, before: image(&found.before)?, after: image(&found.after)? };
-        (self.visit)(difference)
+        Ok(Some(ItemDifference { key, before: image(changed.before)?, after: image(changed.after)? }))
+    }
+
+    /// Counts an item by what it was and is.
+    pub(crate) fn count<T: PartialEq>(&mut self, before: Option<T>, after: Option<T>) {
+        match (before, after) {
+            (before, after) if before == after => self.changed_back += 1,
+            (None, _) => self.added += 1,
+            (_, None) => self.removed += 1,
+            _ => self.changed += 1,
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Changes in the order of time, read from the segments that can hold them.
+//! Changes in the order of time, read from the segments that can hold them, and given out as soon as nothing that is not read yet can
+//! come before them.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use journal::error::{Kind, Result};
@@ -11,13 +11,16 @@ use journal::model::{
 use journal::store::ReadStore;
 use thiserror::Error;
 
+use super::order::{Best, Found, Place, Reach, damaged};
 use crate::coverage::CoveredTimeline;
 use crate::key_schema::{KeySchema, KeySelection};
-use crate::merge::{self, MergeOptions, RecordRef, RecordScan, RunInput, RunKind, Unreadable, UnreadableList};
+use crate::merge::{self, Columns, MergeOptions, RecordScan, RunInput, RunKind, Unreadable, UnreadableList};
 use crate::plan::{covered, footer_of};
 
-/// Segments of the first step of a search that may end early; each further step takes twice as many.
+/// Segments of the first step of a search; each further step takes twice as many.
 const STEP: usize = 8;
+/// Bytes of the segments of the first step, beyond which it takes no more; each further step takes twice as many.
+const STEP_BYTES: u64 = 1 << 20;
 
 /// What is wrong with what was asked, or read.
 #[derive(Debug, Error)]
@@ -86,10 +89,12 @@ pub struct HistoryRequest {
     pub kinds: Vec<ChangeKind>,
     /// Only changes by this actor.
     pub by: Option<Actor>,
-    /// So many changes at most; they are held in memory.
+    /// So many changes at most; those that others may still come before are held in memory.
     pub limit: usize,
-    /// Which changes come first, and so which are left out by the limit.
+    /// Which changes come first, and so which are left out by the limit. Changes without a second come last either way.
     pub direction: Direction,
+    /// Which images are read, of runs that keep them apart; the others may be none.
+    pub columns: Columns,
 }
 
 /// One change.
@@ -116,9 +121,9 @@ pub struct Change {
 /// What was found.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    /// The changes, in the order asked for.
-    pub changes: Vec<Change>,
-    /// Whether the limit left changes out.
+    /// Changes given out.
+    pub changes: usize,
+    /// Whether the limit may have left changes out.
     pub more: bool,
     /// Segments of the table.
     pub segments: usize,
@@ -132,16 +137,18 @@ pub struct History {
     pub unreadable: Vec<Unreadable>,
 }
 
-/// Reads the changes that were asked for. `keys` reads the wanted items by the table's key.
+/// Gives the changes that were asked for to `visit`, in their order, each as soon as it is certain that none comes before it. `keys`
+/// reads the wanted items by the table's key.
 ///
 /// # Errors
-/// When the journal has no such table or timeline, the store cannot be read, or `keys` refuses. Corrupt segments are no error
-/// but are named in the answer.
+/// When the journal has no such table or timeline, the store cannot be read, or `keys` or `visit` refuses. Corrupt segments are no
+/// error but are named in the answer.
 pub async fn history(
     store: Arc<dyn ReadStore>,
     request: HistoryRequest,
     keys: impl Fn(&KeySchema) -> Result<KeySelection>,
     options: &MergeOptions,
+    mut visit: impl FnMut(Change) -> Result<()>,
 ) -> Result<History> {
     let mut timelines = covered(&*store, &request.table).await?;
     if let Some(label) = &request.timeline {
@@ -158,13 +165,13 @@ pub async fn history(
         timelines.reverse();
     }
     for CoveredTimeline { objects, .. } in timelines {
-        let left = request.limit.saturating_sub(found.changes.len());
         found.segments += objects.segments.len();
         found.segment_bytes += objects.segments.iter().map(|segment| segment.size).sum::<u64>();
         let Some(schema) = key_schema_of(&*store, &objects, Some(&unreadable)).await? else { continue };
-        let request = HistoryRequest { keys: keys(&schema)?, ..request.clone() };
-        Search { store: &store, objects: &objects, schema, request: &request, options, unreadable: &unreadable, left }
-            .run(&mut found)
+        let left = request.limit.saturating_sub(found.changes);
+        let request = HistoryRequest { keys: keys(&schema)?, limit: left, ..request.clone() };
+        Search { store: &store, objects: &objects, schema, request: &request, options, unreadable: &unreadable }
+            .run(&mut found, &mut visit)
             .await?;
     }
     found.unreadable = unreadable.to_vec();
@@ -192,78 +199,6 @@ pub(crate) async fn key_schema_of(
     Ok(None)
 }
 
-/// Changes by time; those of one second by sequence number. What is in two segments is in it once.
-type Kept = BTreeMap<(Option<Second>, SequenceNumber, Vec<u8>), Found>;
-
-struct Found {
-    kind: ChangeKind,
-    old: Option<Vec<u8>>,
-    new: Option<Vec<u8>>,
-    user: Option<UserIdentity>,
-}
-
-/// The best changes so far, never more than `limit`.
-struct Best {
-    kept: Kept,
-    limit: usize,
-    more: bool,
-    request: HistoryRequest,
-    schema: KeySchema,
-}
-
-impl Best {
-    fn visit(&mut self, record: &RecordRef<'_>) -> Result<()> {
-        let request = &self.request;
-        let outside = record.second.is_some_and(|second| {
-            request.since.is_some_and(|since| second < since) || request.until.is_some_and(|until| second > until)
-        });
-        let by_ttl = record.user.is_some_and(UserIdentity::is_ttl);
-        let other = request.by.is_some_and(|by| (by == Actor::Ttl) != by_ttl);
-        if outside || other || !(request.kinds.is_empty() || request.kinds.contains(&record.kind)) {
-            return Ok(());
-        }
-        if request.keys.begins_with.is_some() {
-            let key = self.schema.decode(record.key).map_err(|error| unreadable(record.sequence, &error))?;
-            if !request.keys.contains(&key) {
-                return Ok(());
-            }
-        }
-        let at = (record.second, record.sequence, record.key.to_vec());
-        if self.kept.len() >= self.limit && !self.kept.contains_key(&at) {
-            let last = match request.direction {
-                Direction::NewestFirst => self.kept.first_key_value(),
-                Direction::OldestFirst => self.kept.last_key_value(),
-            };
-            let worse = last.is_none_or(|(last, _)| match request.direction {
-                Direction::NewestFirst => at < *last,
-                Direction::OldestFirst => at > *last,
-            });
-            self.more = true;
-            if worse {
-                return Ok(());
-            }
-            match request.direction {
-                Direction::NewestFirst => self.kept.pop_first(),
-                Direction::OldestFirst => self.kept.pop_last(),
-            };
-        }
-        self.kept.insert(
-            at,
-            Found {
-                kind: record.kind,
-                old: record.old.map(<[u8]>::to_vec),
-                new: record.new.map(<[u8]>::to_vec),
-                user: record.user.cloned(),
-            },
-        );
-        Ok(())
-    }
-}
-
-fn unreadable(sequence: SequenceNumber, error: &dyn std::fmt::Display) -> journal::Error {
-    AuditError::Image { sequence, reason: error.to_string() }.into()
-}
-
 /// One timeline.
 struct Search<'a> {
     store: &'a Arc<dyn ReadStore>,
@@ -272,61 +207,48 @@ struct Search<'a> {
     request: &'a HistoryRequest,
     options: &'a MergeOptions,
     unreadable: &'a UnreadableList,
-    left: usize,
 }
 
 impl Search<'_> {
-    async fn run(self, found: &mut History) -> Result<()> {
+    async fn run(self, found: &mut History, visit: &mut impl FnMut(Change) -> Result<()>) -> Result<()> {
         let mut segments = self.candidates();
-        if self.left == 0 {
-            found.more |= !segments.is_empty();
-            return Ok(());
-        }
-        let best = Arc::new(Mutex::new(Best {
-            kept: Kept::new(),
-            limit: self.left,
-            more: false,
-            request: self.request.clone(),
-            schema: self.schema.clone(),
-        }));
-        let mut step = STEP;
+        let best = Arc::new(Mutex::new(Best::new(self.request.clone(), self.schema.clone())));
+        let (mut count, mut bytes) = (STEP, STEP_BYTES);
         while !segments.is_empty() {
-            let rest = segments.split_off(step.min(segments.len()));
-            self.read(&segments, &best, found).await?;
-            segments = rest;
-            step = step.saturating_mul(2);
-            if self.is_done(&best, &segments) {
-                best.lock().unwrap_or_else(PoisonError::into_inner).more |= !segments.is_empty();
+            if lock(&best).has_all_before(reach(&segments, self.request.direction)) {
+                found.more = true;
                 break;
             }
+            let rest = segments.split_off(step(&segments, count, bytes));
+            self.read(&segments, &best, found).await?;
+            segments = rest;
+            (count, bytes) = (count.saturating_mul(2), bytes.saturating_mul(2));
+            let certain = lock(&best).take_before(reach(&segments, self.request.direction));
+            for (place, change) in certain {
+                visit(self.change(place, change)?)?;
+                found.changes += 1;
+            }
         }
-        let (kept, more) = {
-            let mut best = best.lock().unwrap_or_else(PoisonError::into_inner);
-            (std::mem::take(&mut best.kept), best.more)
-        };
-        found.more |= more;
-        let mut changes = Vec::with_capacity(kept.len());
-        for ((second, sequence, key), change) in kept {
-            let image = |bytes: Option<Vec<u8>>| {
-                let image = bytes.map(|bytes| Image::decode_slice(&bytes)).transpose();
-                image.map_err(|error| unreadable(sequence, &error))
-            };
-            changes.push(Change {
-                timeline: self.objects.timeline.clone(),
-                key: self.schema.decode(&key).map_err(|error| unreadable(sequence, &error))?,
-                sequence,
-                second,
-                kind: change.kind,
-                old: image(change.old)?,
-                new: image(change.new)?,
-                user: change.user,
-            });
-        }
-        if self.request.direction == Direction::NewestFirst {
-            changes.reverse();
-        }
-        found.changes.extend(changes);
+        found.more |= lock(&best).more;
         Ok(())
+    }
+
+    fn change(&self, place: Place, change: Found) -> Result<Change> {
+        let Place { second, sequence, key } = place;
+        let image = |bytes: Option<Vec<u8>>| {
+            let image = bytes.map(|bytes| Image::decode_slice(&bytes)).transpose();
+            image.map_err(|error| damaged(sequence, &error))
+        };
+        Ok(Change {
+            timeline: self.objects.timeline.clone(),
+            key: self.schema.decode(&key).map_err(|error| damaged(sequence, &error))?,
+            sequence,
+            second,
+            kind: change.kind,
+            old: image(change.old)?,
+            new: image(change.new)?,
+            user: change.user,
+        })
     }
 
     /// Segments whose names allow them to matter, those that hold what is wanted first at the front.
@@ -344,30 +266,14 @@ impl Search<'_> {
                 })
             })
             .collect();
+        // What has no second comes last.
         match request.direction {
             Direction::NewestFirst => segments.sort_by_key(|s| std::cmp::Reverse(s.name.seconds.map(|(_, last)| last))),
-            Direction::OldestFirst => segments.sort_by_key(|s| s.name.seconds.map(|(first, _)| first)),
+            Direction::OldestFirst => {
+                segments.sort_by_key(|s| (s.name.seconds.is_none(), s.name.seconds.map(|(first, _)| first)));
+            }
         }
         segments
-    }
-
-    /// Whether no segment that is left can hold a change that belongs before the last one kept.
-    fn is_done(&self, best: &Mutex<Best>, left: &[&ListedSegment]) -> bool {
-        let best = best.lock().unwrap_or_else(PoisonError::into_inner);
-        if best.kept.len() < best.limit || left.iter().any(|segment| segment.name.seconds.is_none()) {
-            return false;
-        }
-        let seconds = left.iter().filter_map(|segment| segment.name.seconds);
-        match self.request.direction {
-            Direction::NewestFirst => {
-                let worst = best.kept.first_key_value().and_then(|((second, ..), _)| *second);
-                worst.is_some_and(|worst| seconds.map(|(_, last)| last).max().is_none_or(|last| last < worst))
-            }
-            Direction::OldestFirst => {
-                let worst = best.kept.last_key_value().and_then(|((second, ..), _)| *second);
-                worst.is_some_and(|worst| seconds.map(|(first, _)| first).min().is_none_or(|first| first > worst))
-            }
-        }
     }
 
     /// Reads segments together. What is corrupt is named, and the rest is read.
@@ -383,20 +289,47 @@ impl Search<'_> {
             })
             .collect();
         let into = Arc::clone(best);
-        let request = self.request;
-        let bounded = request.since.is_some() || request.until.is_some();
         let scan = RecordScan {
-            keys: request.keys.range.clone(),
-            seconds: bounded.then(|| (request.since.unwrap_or(Second::MIN), request.until.unwrap_or(Second::MAX))),
+            keys: self.request.keys.range.clone(),
+            seconds: lock(best).seconds(),
+            columns: self.request.columns,
             unreadable: Some(self.unreadable.clone()),
-            ..RecordScan::default()
         };
         let merged = merge::scan_records(Arc::clone(self.store), inputs, scan, self.options.clone(), move |record| {
-            into.lock().unwrap_or_else(PoisonError::into_inner).visit(&record).map(|()| true)
+            lock(&into).visit(&record).map(|()| true)
         })
         .await?;
         found.opened += merged.objects;
         found.bytes_read += merged.bytes_read;
         Ok(())
+    }
+}
+
+fn lock(best: &Mutex<Best>) -> std::sync::MutexGuard<'_, Best> {
+    best.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many segments the next step takes.
+fn step(segments: &[&ListedSegment], count: usize, bytes: u64) -> usize {
+    let mut sum = 0u64;
+    let fits = segments.iter().take(count).take_while(|segment| {
+        let begins = sum < bytes;
+        sum = sum.saturating_add(segment.size);
+        begins
+    });
+    fits.count().max(1)
+}
+
+/// The second of the first change, in the order asked for, that these segments may hold; none when none of them has a second.
+fn reach(segments: &[&ListedSegment], direction: Direction) -> Reach {
+    let seconds = segments.iter().filter_map(|segment| segment.name.seconds);
+    let first = match direction {
+        Direction::NewestFirst => seconds.map(|(_, last)| last).max(),
+        Direction::OldestFirst => seconds.map(|(first, _)| first).min(),
+    };
+    match first {
+        Some(second) => Reach::From(second),
+        None if segments.is_empty() => Reach::Nothing,
+        None => Reach::Undated,
     }
 }

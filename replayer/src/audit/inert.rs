@@ -3,7 +3,9 @@
 //! An item's attributes are whatever somebody stored: escape sequences, control characters, marks that turn the direction
 //! of text around. Shown, they are none of that, and no longer than a line.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,17 +29,62 @@ fn is_active(character: char) -> bool {
 pub fn inert(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
-        if is_active(character) {
-            let mut units = [0u16; 2];
-            for unit in character.encode_utf16(&mut units) {
-                // Writing to a string does not fail.
-                let _ = write!(safe, "\\u{unit:04x}");
-            }
-        } else {
-            safe.push(character);
-        }
+        push_inert(&mut safe, character);
     }
     safe
+}
+
+fn push_inert(safe: &mut String, character: char) {
+    if !is_active(character) {
+        safe.push(character);
+        return;
+    }
+    let mut units = [0u16; 2];
+    for unit in character.encode_utf16(&mut units) {
+        // Writing to a string does not fail.
+        let _ = write!(safe, "\\u{unit:04x}");
+    }
+}
+
+/// The text with every active character escaped but those that texts of several lines and of some scripts are made of: line feeds, with
+/// or without a carriage return before them, tabs, and the two marks that say how letters join. For formats that carry whole texts and
+/// have no escapes of their own.
+#[must_use]
+pub(crate) fn inert_lines(text: &str) -> Cow<'_, str> {
+    let mut characters = text.chars().peekable();
+    let mut safe = String::new();
+    while let Some(character) = characters.next() {
+        let plain = matches!(character, '\n' | '\t' | '\u{200c}' | '\u{200d}')
+            || (character == '\r' && characters.peek() == Some(&'\n'));
+        if plain {
+            safe.push(character);
+        } else {
+            push_inert(&mut safe, character);
+        }
+    }
+    if safe == text { Cow::Borrowed(text) } else { Cow::Owned(safe) }
+}
+
+/// Writes JSON on, active characters inside its texts as the escapes that JSON has for them: it reads back as the same. What is
+/// written in one piece must be whole characters.
+#[derive(Debug)]
+pub(crate) struct InertJson<W>(pub(crate) W);
+
+impl<W: Write> Write for InertJson<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // The serialiser escapes what is below 0x20 itself.
+        if bytes.iter().all(|byte| *byte < 0x7f) {
+            self.0.write_all(bytes)?;
+        } else {
+            let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
+            self.0.write_all(inert(text).as_bytes())?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// A value as inert text of at most `chars_max` characters, with a note of how much was left out: JSON, with the type before

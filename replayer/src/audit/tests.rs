@@ -96,6 +96,16 @@ fn hostile_values_are_shown_inert_and_short() {
     assert_eq!(inert("plain é 漢字 🙂"), "plain é 漢字 🙂");
     let parsed: String = serde_json::from_str(&shown(&s(hostile), 1000)).unwrap();
     assert_eq!(parsed, hostile, "escaped as JSON escapes");
+    let mut exported = Vec::new();
+    let item = map([(hostile, V::L(vec![s(hostile), s("é 漢字 🙂")]))]);
+    crate::output::write_plain_json(&item, &mut InertJson(&mut exported)).unwrap();
+    let exported = String::from_utf8(exported).unwrap();
+    assert_eq!(exported, inert(&exported), "nothing active is left");
+    let parsed: serde_json::Value = serde_json::from_str(&exported).unwrap();
+    assert_eq!(parsed, serde_json::json!({ hostile: [hostile, "é 漢字 🙂"] }));
+    let lines = "two\r\nlines\twith \u{200c} and \u{200d}\n";
+    assert_eq!(inert_lines(lines), lines);
+    assert_eq!(inert_lines("a\rb\u{1b}[2J\u{202e}"), "a\\u000db\\u001b[2J\\u202e");
     let long = shown(&s(&"x".repeat(400_000)), 120);
     assert!(long.chars().count() < 150 && long.ends_with("… (400002 bytes)"), "{long}");
     let many = V::Ns(

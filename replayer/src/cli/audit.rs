@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::audit::{Change, Difference, History, Operation, inert, shown};
 use crate::cut::{CutRequest, CutText, Position};
+use crate::key_schema::{KeySchema, KeySelection};
 
 /// Whether text has colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,6 +71,18 @@ pub fn second(text: &str) -> Result<Second> {
 pub async fn open(global: &Global, timeline: Option<&str>) -> Result<(Arc<dyn ReadStore>, Option<TimelineLabel>)> {
     let timeline = timeline.map(TimelineLabel::parse).transpose()?;
     Ok((global.open_read().await?, timeline))
+}
+
+/// Reads `--key` and `--prefix` by a table's key; without either, all items.
+///
+/// # Errors
+/// When the text is no key of the table, or its key has no prefixes.
+pub fn selection(schema: &KeySchema, key: Option<&str>, prefix: Option<&str>) -> Result<KeySelection> {
+    Ok(match (key, prefix) {
+        (Some(text), _) => KeySelection::only(&schema.parse_key(text)?),
+        (None, Some(text)) => schema.parse_prefix(text)?,
+        (None, None) => KeySelection::default(),
+    })
 }
 
 /// Writes changes as lines of text.

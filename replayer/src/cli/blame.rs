@@ -1,6 +1,7 @@
 //! `replay blame`: for each attribute of an item the change that last set it.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use journal::cli::{Global, output};
 use journal::error::Result;
@@ -11,8 +12,9 @@ use serde_json::json;
 use super::ABSENT_EXIT_CODE;
 use super::audit::{Painter, ShowArgs, conclude, exact, head, open, second};
 use super::cut::MergeArgs;
-use crate::audit::{Direction, HistoryRequest, Origin, blame, history, inert, shown};
-use crate::key_schema::KeySelection;
+use crate::audit::{Change, Direction, HistoryRequest, Origin, blame, history, inert, shown, why_empty};
+use crate::key_schema::{KeySchema, KeySelection};
+use crate::merge::Columns;
 use crate::state::stopped;
 
 /// Changes of one item that are looked at; older ones are said to be left out.
@@ -67,29 +69,34 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
         by: None,
         limit: CHANGES_MAX,
         direction: Direction::NewestFirst,
+        columns: Columns::All,
     };
     let options = args.merge.options();
-    let reading = history(store, request, |schema| Ok(KeySelection::only(&schema.parse_key(&args.key)?)), &options);
-    let mut history = tokio::select! {
+    let mut changes: Vec<Change> = Vec::new();
+    let keys = |schema: &KeySchema| Ok(KeySelection::only(&schema.parse_key(&args.key)?));
+    let reading = history(Arc::clone(&store), request.clone(), keys, &options, |change| {
+        // A table made again under its name is another table: its items have nothing to do with the old one's.
+        if changes.first().is_none_or(|newest| newest.timeline == change.timeline) {
+            changes.push(change);
+        }
+        Ok(())
+    });
+    let history = tokio::select! {
         history = reading => history?,
         () = stopped(interrupt) => {
             let (step, resume) = ("reading the item's changes".to_owned(), "run the same command again".to_owned());
             return Err(InterruptedError { step, resume }.into());
         }
     };
-    // A table made again under its name is another table: its items have nothing to do with the old one's.
-    let newest = history.changes.first().map(|change| change.timeline.clone());
-    history.changes.retain(|change| Some(&change.timeline) == newest.as_ref());
-    history.changes.reverse();
-    let images: Vec<_> = history
-        .changes
+    changes.reverse();
+    let images: Vec<_> = changes
         .iter()
         .map(|change| (change.old.clone().unwrap_or_default(), change.new.clone().unwrap_or_default()))
         .collect();
     let painter = Painter::new(&args.show);
     let origins = blame(&images);
     for origin in &origins {
-        let change = origin.change.and_then(|at| history.changes.get(at));
+        let change = origin.change.and_then(|at| changes.get(at));
         if args.json {
             let document = json!({
                 "path": origin.path,
@@ -108,25 +115,22 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
     if let Some(kind) = conclude(&history, &args.show, &args.table) {
         return Ok(ExitCode::from(kind.exit_code()));
     }
-    if history.changes.last().is_some_and(|last| last.new.is_some()) {
+    if changes.last().is_some_and(|last| last.new.is_some()) {
         return Ok(ExitCode::SUCCESS);
     }
     if !global.quiet {
-        output::note(&match history.changes.last() {
+        output::note(&match changes.last() {
             Some(last) => {
                 let second = last.second.map(|second| format!(" at {second}")).unwrap_or_default();
                 format!("the item was removed{second}; --until shows it as it was before")
             }
-            None => format!(
-                "table {}: the journal has no change of this item; `replay show` finds it if a baseline has it",
-                args.table
-            ),
+            None => why_empty(store, &request, keys, &options).await?,
         });
     }
     Ok(ExitCode::from(ABSENT_EXIT_CODE))
 }
 
-fn text(origin: &Origin, change: Option<(&crate::audit::Change, Option<String>)>, show: &ShowArgs) -> String {
+fn text(origin: &Origin, change: Option<(&Change, Option<String>)>, show: &ShowArgs) -> String {
     let value = shown(&origin.value, show.width);
     let set = match change {
         Some((change, actor)) => {

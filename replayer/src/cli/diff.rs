@@ -1,20 +1,22 @@
-//! `replay diff`: what differs between two states of a table.
+//! `replay diff`: what differs between two states of a table, or a state and the table itself.
+
+mod live;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use jiff::Zoned;
+use journal::cli::output::OutputError;
 use journal::cli::{Global, output};
 use journal::error::Result;
 use journal::interrupt::{Interrupt, InterruptedError};
 use journal::model::TableName;
 use serde_json::{Value, json};
 
-use super::audit::{Painter, ShowArgs, exact, open};
+use super::audit::{Painter, ShowArgs, exact, open, selection};
 use super::cut::MergeArgs;
 use crate::audit::{CompareReport, CompareRequest, ItemDifference, compare, differences, inert};
 use crate::cut::CutRequest;
-use crate::key_schema::KeySelection;
 use crate::state::stopped;
 
 /// Exit code when the states differ, as `diff` has it.
@@ -26,8 +28,11 @@ const DIFFERENT_EXIT_CODE: u8 = 1;
   replay diff --table notes-table-dev --from 2026-11-22T09:55:00Z --to latest
   replay diff --table notes-table-dev --from yesterday --to now --stat
   replay diff --table notes-table-dev --from sequence:100000000000000000000007 --to sequence:100000000000000000000045 --json
+  replay diff --table notes-table-dev --from before:2026-11-22T10:00:00Z --to live     # with the table itself
+  replay diff --table notes-table-dev --from latest --to live --whole                  # is the table what the journal says?
 
-Only items that changed in between are read. The exit code is 0 when the states are the same and 1 when they differ.")]
+Only items that changed in between are read; with the live table those that the journal says changed since, each read strongly consistent, or
+with --whole all of it. The exit code is 0 when the states are the same and 1 when they differ.")]
 pub struct Args {
     /// The table
     #[arg(long, value_name = "NAME")]
@@ -35,9 +40,12 @@ pub struct Args {
     /// The first state: a time as in --at of the other commands, or sequence:NUMBER
     #[arg(long, value_name = "CUT")]
     pub from: String,
-    /// The second state
+    /// The second state; `live` is the table itself
     #[arg(long, value_name = "CUT")]
     pub to: String,
+    /// With the live table: compare all of its items, also those that the journal has no change of
+    #[arg(long)]
+    pub whole: bool,
     /// Only this item: NAME=VALUE[,NAME=VALUE], a bare value, or DynamoDB JSON
     #[arg(long, value_name = "KEY", conflicts_with = "prefix")]
     pub key: Option<String>,
@@ -68,7 +76,14 @@ pub struct Args {
 /// read.
 pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<ExitCode> {
     let now = Zoned::now();
-    let (from, to) = (CutRequest::parse(&args.from, &now)?, CutRequest::parse(&args.to, &now)?);
+    let from = CutRequest::parse(&args.from, &now)?;
+    if args.to.trim().eq_ignore_ascii_case("live") {
+        return live::run(&args, from, global, interrupt).await;
+    }
+    if args.whole {
+        return Err(live::ArgumentError::Whole.into());
+    }
+    let to = CutRequest::parse(&args.to, &now)?;
     let (store, timeline) = open(global, args.timeline.as_deref()).await?;
     let request = CompareRequest { table: args.table.clone(), from, to, timeline };
     let options = args.merge.options();
@@ -76,13 +91,7 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
     let comparing = compare(
         store,
         &request,
-        |schema| {
-            Ok(match (&args.key, &args.prefix) {
-                (Some(text), _) => KeySelection::only(&schema.parse_key(text)?),
-                (None, Some(text)) => schema.parse_prefix(text)?,
-                (None, None) => KeySelection::default(),
-            })
-        },
+        |schema| selection(schema, args.key.as_deref(), args.prefix.as_deref()),
         &options,
         move |difference| {
             if !stat {
@@ -98,10 +107,16 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
             return Err(InterruptedError { step, resume }.into());
         }
     };
+    let told = format!("{}; {} changed and changed back\n", counts(&report), report.changed_back);
+    Ok(conclude(&args, &report, &told, global)?)
+}
+
+/// Says what was compared and read, and gives the exit code.
+fn conclude(args: &Args, report: &CompareReport, told: &str, global: &Global) -> Result<ExitCode, OutputError> {
     if args.stat {
-        output::print(&counts(&report))?;
+        output::print(told)?;
     } else if !global.quiet {
-        output::note(counts(&report).trim_end());
+        output::note(told.trim_end());
     }
     if args.show.explain {
         output::note(&format!(
@@ -113,8 +128,8 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
 }
 
 fn counts(report: &CompareReport) -> String {
-    let CompareReport { added, removed, changed, changed_back, .. } = report;
-    format!("{added} items added, {removed} removed, {changed} changed; {changed_back} changed and changed back\n")
+    let CompareReport { added, removed, changed, .. } = report;
+    format!("{added} items added, {removed} removed, {changed} changed")
 }
 
 fn one(difference: &ItemDifference, json: bool, painter: &Painter<'_>) -> String {

@@ -1,8 +1,9 @@
 //! `replay log`: who changed what, and when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use journal::cli::{Global, output};
@@ -12,10 +13,11 @@ use journal::model::{Attributes, ChangeKind, TableName};
 use serde_json::json;
 
 use super::ABSENT_EXIT_CODE;
-use super::audit::{Painter, ShowArgs, conclude, exact, head, open, second};
+use super::audit::{Painter, ShowArgs, conclude, exact, head, open, second, selection};
 use super::cut::MergeArgs;
-use crate::audit::{Actor, Change, Direction, History, HistoryRequest, differences, history, inert};
-use crate::key_schema::KeySelection;
+use crate::audit::{Actor, Change, Direction, HistoryRequest, differences, history, inert, why_empty};
+use crate::key_schema::{KeySchema, KeySelection};
+use crate::merge::Columns;
 use crate::state::stopped;
 
 /// Changes that are held in memory at most.
@@ -123,20 +125,19 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
         by: args.by.map(|by| if by == ByArg::Ttl { Actor::Ttl } else { Actor::User }),
         limit: args.limit,
         direction: if args.reverse { Direction::OldestFirst } else { Direction::NewestFirst },
+        columns: if args.oneline && args.show.actor_attribute.is_none() { Columns::Keys } else { Columns::All },
     };
     let options = args.merge.options();
-    let reading = history(
-        store,
-        request,
-        |schema| {
-            Ok(match (&args.key, &args.prefix) {
-                (Some(text), _) => KeySelection::only(&schema.parse_key(text)?),
-                (None, Some(text)) => schema.parse_prefix(text)?,
-                (None, None) => KeySelection::default(),
-            })
-        },
-        &options,
-    );
+    let painter = Painter::new(&args.show);
+    let mut counts = Counts::default();
+    let keys = |schema: &KeySchema| selection(schema, args.key.as_deref(), args.prefix.as_deref());
+    let reading = history(Arc::clone(&store), request.clone(), keys, &options, |change| {
+        if args.stat {
+            counts.add(&change, &painter);
+            return Ok(());
+        }
+        Ok(output::print(&one(&change, &args, &painter))?)
+    });
     let history = tokio::select! {
         history = reading => history?,
         () = stopped(interrupt) => {
@@ -144,28 +145,24 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
             return Err(InterruptedError { step, resume }.into());
         }
     };
-    let painter = Painter::new(&args.show);
     if args.stat {
-        output::print(&stat(&history, &painter))?;
-    } else {
-        for change in &history.changes {
-            output::print(&one(change, &args, &painter))?;
-        }
+        output::print(&counts.text())?;
     }
     if history.more && !global.quiet {
-        output::note(&format!("note: there are more than the {} changes shown; --limit shows more", args.limit));
+        output::note(&format!(
+            "note: --limit {} was reached, and there may be more; a higher one shows more",
+            args.limit
+        ));
     }
     if let Some(kind) = conclude(&history, &args.show, &args.table) {
         return Ok(ExitCode::from(kind.exit_code()));
     }
-    if !history.changes.is_empty() {
+    if history.changes > 0 {
         return Ok(ExitCode::SUCCESS);
     }
     if !global.quiet {
-        output::note(&format!(
-            "no change of table {} in the journal fits; `journal status --table {0}` says what it covers",
-            args.table
-        ));
+        let why = why_empty(store, &request, keys, &options).await?;
+        output::note(&format!("{why}; `journal status --table {}` says what is covered", args.table));
     }
     Ok(if args.key.is_some() { ExitCode::from(ABSENT_EXIT_CODE) } else { ExitCode::SUCCESS })
 }
@@ -214,29 +211,39 @@ fn one(change: &Change, args: &Args, painter: &Painter<'_>) -> String {
     text
 }
 
-fn stat(history: &History, painter: &Painter<'_>) -> String {
-    let (mut kinds, mut actors, mut attributes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut keys = std::collections::BTreeSet::new();
-    for change in &history.changes {
-        *kinds.entry(change.kind.as_str().to_owned()).or_insert(0u64) += 1;
-        *actors.entry(painter.actor(change).unwrap_or_else(|| "not known".to_owned())).or_insert(0u64) += 1;
-        keys.insert(painter.key(&change.key));
+/// What `--stat` counts.
+#[derive(Default)]
+struct Counts {
+    changes: u64,
+    keys: BTreeSet<String>,
+    kinds: BTreeMap<String, u64>,
+    actors: BTreeMap<String, u64>,
+    attributes: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    fn add(&mut self, change: &Change, painter: &Painter<'_>) {
+        self.changes += 1;
+        *self.kinds.entry(change.kind.as_str().to_owned()).or_insert(0) += 1;
+        *self.actors.entry(painter.actor(change).unwrap_or_else(|| "not known".to_owned())).or_insert(0) += 1;
+        self.keys.insert(painter.key(&change.key));
         let (old, new) = sides(change);
-        let mut names: Vec<&String> =
+        let names: BTreeSet<&String> =
             old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).collect();
-        names.sort_unstable();
-        names.dedup();
         for name in names {
-            *attributes.entry(inert(name)).or_insert(0u64) += 1;
+            *self.attributes.entry(inert(name)).or_insert(0) += 1;
         }
     }
-    let mut text = format!("{} changes of {} items\n", history.changes.len(), keys.len());
-    for (title, counts) in [("kind", kinds), ("by", actors), ("attribute", attributes)] {
-        let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
-        counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        for (name, count) in counts {
-            let _ = writeln!(text, "  {title:<9}  {count:>8}  {name}");
+
+    fn text(self) -> String {
+        let mut text = format!("{} changes of {} items\n", self.changes, self.keys.len());
+        for (title, counts) in [("kind", self.kinds), ("by", self.actors), ("attribute", self.attributes)] {
+            let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
+            counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            for (name, count) in counts {
+                let _ = writeln!(text, "  {title:<9}  {count:>8}  {name}");
+            }
         }
+        text
     }
-    text
 }

@@ -17,14 +17,19 @@ use crate::state::stopped;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   replay schema --table notes-table-dev
+  replay schema --table notes-table-dev --depth 0                # the attributes alone
   replay schema --table notes-table-dev --json | jq '.attributes[] | select(.types | length > 1)'
 
-\"versions\" are the images that changes left, \"items\" those of the latest covered moment. The exit code is 4 when a segment could not
+\"versions\" are the images that changes left, \"items\" those of the latest covered moment. replies[].author is what any element of the list
+has; a share counts versions or items, not elements. The exit code is 4 when a segment could not
 be read: it is named, the others are counted.")]
 pub struct Args {
     /// The table
     #[arg(long, value_name = "NAME")]
     pub table: TableName,
+    /// Levels into maps and lists that are shown: 0 for the attributes alone
+    #[arg(long, value_name = "LEVELS", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=31))]
+    pub depth: u8,
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
@@ -41,7 +46,7 @@ pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<E
     let store = global.open_read().await?;
     let options = args.merge.options();
     let found = tokio::select! {
-        found = shape(store, &args.table, &options, interrupt) => found?,
+        found = shape(store, &args.table, usize::from(args.depth), &options, interrupt) => found?,
         () = stopped(interrupt) => {
             let (step, resume) = ("reading the items".to_owned(), "run the same command again".to_owned());
             return Err(InterruptedError { step, resume }.into());
@@ -100,7 +105,7 @@ fn text(table: &TableName, found: &TableShape) -> String {
         );
     }
     if found.more_names > 0 {
-        let _ = writeln!(text, "and {} values of attributes with other names, which are too many", found.more_names);
+        let _ = writeln!(text, "and {} times a path that is not shown, for there are too many", found.more_names);
     }
     text
 }

@@ -1,7 +1,8 @@
 //! CSV: one row an item, the key's attributes first.
 //!
 //! A missing attribute is an empty field, an empty string is `""`, NULL is `null`. Nested values are plain JSON text. What
-//! a spreadsheet makes of a text that begins with `=` is the spreadsheet's affair: values are not changed.
+//! a spreadsheet makes of a text that begins with `=` is the spreadsheet's affair. Characters that a terminal would obey are written
+//! as JSON escapes.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -13,6 +14,7 @@ use journal::model::{AttributeValue, Attributes};
 use thiserror::Error;
 
 use super::json;
+use crate::audit::inert_lines;
 use crate::key_schema::KeySchema;
 
 /// Most columns of an export.
@@ -113,6 +115,7 @@ fn end(to: &mut impl Write) -> io::Result<()> {
 
 /// A field, in quotes where RFC 4180 wants them and where it is empty, so that an empty string is not a missing value.
 fn field(text: &str, to: &mut impl Write) -> io::Result<()> {
+    let text = &*inert_lines(text);
     let quoted = text.is_empty() || text.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\r' | b'\n'));
     if !quoted {
         return to.write_all(text.as_bytes());

@@ -25,6 +25,7 @@ use journal::source::attribute::write_dynamodb_json;
 use journal::store::ReadStore;
 
 use self::sink::{FirstLook, Sink};
+use crate::audit::InertJson;
 use crate::digest::StateDigest;
 use crate::merge::{MergeOptions, MergeReport};
 use crate::plan::ReplayPlan;
@@ -190,10 +191,10 @@ pub fn write_item(
         (Format::Csv, Some(columns)) => return columns.write_row(item, to),
         (Format::DynamodbJson, _) => {
             to.write_all(b"{\"Item\":")?;
-            write_dynamodb_json(item, to)?;
+            write_dynamodb_json(item, &mut InertJson(&mut *to))?;
             to.write_all(b"}")?;
         }
-        _ => write_plain_json(item, to)?,
+        _ => write_plain_json(item, &mut InertJson(&mut *to))?,
     }
     to.write_all(b"\n")
 }

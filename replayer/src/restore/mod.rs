@@ -16,7 +16,7 @@ mod settings;
 mod survey;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 mod write;
 
@@ -37,6 +37,7 @@ pub use crate::table_write::Pace;
 pub use batch::{BATCH_ITEMS_MAX, BatchBuilder, PutBatch};
 pub use error::RestoreError;
 pub use existing::{Differing, IntoReport, ItemService, KeyElement, Sample};
+pub(crate) use existing::{ListedChange, list_differences};
 pub use groups::GroupedDigest;
 pub use import::{Import, ImportCompression, ImportService, ImportStatus, Staging, check as check_import};
 pub use read_back::{Difference, Differences};

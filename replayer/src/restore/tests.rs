@@ -21,52 +21,54 @@ use crate::plan::{ReplayRequest, plan};
 
 /// A service in memory that does to a restore what a real one does.
 #[derive(Debug, Default)]
-pub(super) struct FakeService {
+pub(crate) struct FakeService {
     state: Mutex<FakeState>,
 }
 
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one way in which the service misbehaves")]
-pub(super) struct FakeState {
+pub(crate) struct FakeState {
     table: Option<TargetTable>,
-    pub(super) items: BTreeMap<String, SdkItem>,
-    pub(super) made: u32,
-    pub(super) puts: u32,
+    pub(crate) items: BTreeMap<String, SdkItem>,
+    pub(crate) made: u32,
+    pub(crate) puts: u32,
     /// Answers to `put`, taken one after the other before any is given honestly.
     put_faults: Vec<Fault>,
     /// Stops the restore after so many puts.
     stop_after: Option<(u32, Interrupt)>,
     /// Keys that vanish when they are written.
     loses: HashSet<String>,
-    pub(super) settings: Vec<String>,
+    pub(crate) settings: Vec<String>,
     refuses_settings: bool,
     describes_until_active: u32,
     /// Where objects for imports lie.
-    pub(super) imports_from: Option<Arc<MemoryStore>>,
-    pub(super) import_fails: bool,
+    pub(crate) imports_from: Option<Arc<MemoryStore>>,
+    pub(crate) import_fails: bool,
     import: Option<super::import::Import>,
     /// Calls begun.
-    pub(super) calls: u32,
+    pub(crate) calls: u32,
     /// The call at which everything ends, and whether it is still done.
-    pub(super) dies_at: Option<(u32, bool)>,
+    pub(crate) dies_at: Option<(u32, bool)>,
     dead: bool,
+    /// Pages of scans given.
+    pub(crate) scanned: u32,
     /// Items replaced on a condition.
-    pub(super) replaced: u32,
+    pub(crate) replaced: u32,
     /// The key of an item that somebody changes right before it is read alone.
-    pub(super) meddles_with: Option<String>,
+    pub(crate) meddles_with: Option<String>,
     /// Whether the table has another key than the journal's.
-    pub(super) other_key: bool,
+    pub(crate) other_key: bool,
 }
 
 impl FakeState {
     /// A table that is there, with items.
-    pub(super) fn holding(table: TargetTable, items: Vec<SdkItem>) -> Self {
+    pub(crate) fn holding(table: TargetTable, items: Vec<SdkItem>) -> Self {
         let items = items.into_iter().map(|item| (key_of(&item), item)).collect();
         Self { table: Some(table), items, ..Self::default() }
     }
 
     /// Lives again.
-    pub(super) fn revive(&mut self) {
+    pub(crate) fn revive(&mut self) {
         (self.dies_at, self.dead) = (None, false);
     }
 }
@@ -83,11 +85,11 @@ fn key_of(item: &SdkItem) -> String {
 }
 
 impl FakeService {
-    pub(super) fn with(state: FakeState) -> Arc<Self> {
+    pub(crate) fn with(state: FakeState) -> Arc<Self> {
         Arc::new(Self { state: Mutex::new(state) })
     }
 
-    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, FakeState> {
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, FakeState> {
         self.state.lock().unwrap()
     }
 
@@ -180,7 +182,8 @@ impl TableService for FakeService {
         start: Option<SdkItem>,
     ) -> Result<ScanPage, ServiceError> {
         self.begins()?;
-        let state = self.lock();
+        let mut state = self.lock();
+        state.scanned += 1;
         let after = start.map(|start| key_of(&start));
         let of_segment = |key: &String| {
             key.bytes().map(i32::from).sum::<i32>() % total == segment && after.as_ref().is_none_or(|after| key > after)
@@ -228,6 +231,20 @@ impl ItemService for FakeService {
         let item = state.items.get(&key).cloned();
         drop(state);
         self.ends(item)
+    }
+
+    async fn get_many(
+        &self,
+        _: &TableName,
+        mut keys: Vec<SdkItem>,
+    ) -> Result<(Vec<SdkItem>, Vec<SdkItem>), ServiceError> {
+        self.begins()?;
+        // A service may leave keys for another request.
+        let left = keys.split_off(keys.len().div_ceil(2));
+        let state = self.lock();
+        let found = keys.iter().filter_map(|key| state.items.get(&key_of(key)).cloned()).collect();
+        drop(state);
+        self.ends((found, left))
     }
 
     async fn replace(
@@ -343,7 +360,7 @@ impl FakeService {
     }
 }
 
-pub(super) fn options(concurrency: usize) -> RestoreOptions {
+pub(crate) fn options(concurrency: usize) -> RestoreOptions {
     RestoreOptions { concurrency, pause: Duration::from_micros(10), ..RestoreOptions::default() }
 }
 
@@ -359,7 +376,7 @@ fn item(number: u64) -> Attributes {
 }
 
 /// An item with its key.
-pub(super) fn whole_item(number: u64) -> Attributes {
+pub(crate) fn whole_item(number: u64) -> Attributes {
     let mut whole = item(number);
     whole.insert("noteId".to_owned(), AttributeValue::S(format!("note-{number:05}")));
     whole
@@ -392,17 +409,17 @@ async fn journal(items: u64) -> Arc<MemoryStore> {
     store
 }
 
-pub(super) struct Scene {
+pub(crate) struct Scene {
     store: Arc<MemoryStore>,
     plan: ReplayPlan,
-    pub(super) target: TargetPlan,
+    pub(crate) target: TargetPlan,
     selection: Selection,
     folder: tempfile::TempDir,
     interrupt: Interrupt,
 }
 
 impl Scene {
-    pub(super) async fn new(items: u64) -> Self {
+    pub(crate) async fn new(items: u64) -> Self {
         let store = journal(items).await;
         let request = ReplayRequest {
             table: stream().timeline().table.clone(),
@@ -423,15 +440,15 @@ impl Scene {
     }
 
     /// Chooses items by a condition.
-    pub(super) fn choose(&mut self, condition: &str) {
+    pub(crate) fn choose(&mut self, condition: &str) {
         self.selection.filter = Some(crate::filter::Filter::parse(condition).unwrap());
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("sub").join("run.json")
     }
 
-    pub(super) fn run(&self) -> RunFile {
+    pub(crate) fn run(&self) -> RunFile {
         let source = (self.plan.timeline.table.clone(), self.plan.timeline.label.clone());
         let name = self.target.name.clone();
         RunFile::new(self.path(), "r1".to_owned(), "memory:".to_owned(), source, self.plan.cut, name)
@@ -441,7 +458,7 @@ impl Scene {
         self.restoring(service, &options(3)).run(&self.target, run).await
     }
 
-    pub(super) fn restoring<'a>(&'a self, service: &Arc<FakeService>, options: &'a RestoreOptions) -> Restore<'a> {
+    pub(crate) fn restoring<'a>(&'a self, service: &Arc<FakeService>, options: &'a RestoreOptions) -> Restore<'a> {
         let (store, service): (Arc<dyn ReadStore>, Arc<dyn TableService>) = (self.store.clone(), service.clone());
         let selection = self.selection.clone();
         Restore {

@@ -1,21 +1,14 @@
 //! The table `changes`: a row a change, of every table of the session.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Result;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::ExecutionPlan;
-use journal::listing::TimelineObjects;
+use journal::listing::{TimelineObjects, nearest};
 use journal::model::TableName;
 
-use super::error::carried;
 use super::fields::Fields;
+use super::provider::{Source, middle};
 use super::pushdown::Asked;
-use super::scan::{JournalExec, Part, Reading, Work};
-use crate::audit::key_schema_of;
+use super::scan::{Part, Reading, Work};
+use crate::audit::{key_schema_of, outside};
 use crate::coverage::CoveredTimeline;
 use crate::merge::{RunInput, RunKind};
 use crate::plan::covered;
@@ -29,43 +22,17 @@ pub(super) struct ChangesTable {
 }
 
 #[async_trait]
-impl TableProvider for ChangesTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.fields.schema)
+impl Source for ChangesTable {
+    const NAME: &'static str = "changes";
+
+    fn fields(&self) -> &Fields {
+        &self.fields
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
+    fn reading(&self) -> &Reading {
+        &self.reading
     }
 
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(filters.iter().map(|filter| supported(filter, &self.fields)).collect())
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let asked = Asked::of(filters, &self.fields);
-        let parts = if asked.is_possible() { self.parts(&asked).await.map_err(carried)? } else { Vec::new() };
-        let fields = self.fields.project(projection)?;
-        Ok(Arc::new(JournalExec::new("changes", self.reading.clone(), asked, fields, parts, limit)))
-    }
-}
-
-/// Whether the journal answers a filter itself.
-pub(super) fn supported(filter: &Expr, fields: &Fields) -> TableProviderFilterPushDown {
-    if Asked::answers(filter, fields) {
-        TableProviderFilterPushDown::Exact
-    } else {
-        TableProviderFilterPushDown::Unsupported
-    }
-}
-
-impl ChangesTable {
     async fn parts(&self, asked: &Asked) -> journal::error::Result<Vec<Part>> {
         let wanted = asked.tables();
         if let Some(unknown) = wanted
@@ -73,9 +40,11 @@ impl ChangesTable {
             .and_then(|wanted| wanted.iter().find(|name| !self.tables.iter().any(|table| table.as_str() == **name)))
         {
             let known: Vec<&str> = self.tables.iter().map(TableName::as_str).collect();
-            self.reading
-                .log
-                .note(format!("there is no table {unknown:?} in the journal; it has: {}", known.join(", ")));
+            let near = nearest(unknown, &known).map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            self.reading.log.note(format!(
+                "there is no table {unknown:?} among those asked for, which are {}{near}",
+                known.join(", ")
+            ));
         }
         let mut parts = Vec::new();
         for table in &self.tables {
@@ -92,7 +61,9 @@ impl ChangesTable {
         }
         Ok(parts)
     }
+}
 
+impl ChangesTable {
     async fn part(&self, objects: &TimelineObjects, asked: &Asked) -> journal::error::Result<Option<Part>> {
         let schema = match key_schema_of(&*self.reading.store, objects, Some(&self.reading.log.unreadable)).await? {
             Some(schema) if asked.accepts_schema(&schema) => schema,
@@ -104,7 +75,7 @@ impl ChangesTable {
             Some((since, until)) => seconds.is_some_and(|(first, last)| first <= until && last >= since),
             None => true,
         };
-        let inputs = objects
+        let inputs: Vec<RunInput> = objects
             .segments
             .iter()
             .filter(|segment| !superseded.contains(&segment.key) && may_have(segment.name.seconds))
@@ -116,9 +87,11 @@ impl ChangesTable {
                 until: None,
             })
             .collect();
+        let ranges = asked.ranges(&schema);
         Ok(Some(Part {
             timeline: objects.timeline.clone(),
-            ranges: asked.ranges(&schema),
+            middle: middle(&*self.reading.store, &inputs, &ranges).await?,
+            ranges,
             schema,
             work: Work::Changes(inputs),
             segments: u64::try_from(objects.segments.len()).unwrap_or(u64::MAX),
@@ -128,18 +101,8 @@ impl ChangesTable {
 
     /// Says when the time that is asked for lies outside what the journal covers.
     fn say_outside(&self, table: &TableName, timelines: &[CoveredTimeline], asked: &Asked) {
-        let Some((since, until)) = asked.seconds() else { return };
-        let intervals: Vec<_> = timelines
-            .iter()
-            .flat_map(|timeline| &timeline.intervals)
-            .filter_map(|interval| Some((interval.from?, interval.through?)))
-            .collect();
-        if !intervals.iter().any(|(from, through)| *from <= until && *through >= since) {
-            let covered: Vec<String> = intervals.iter().map(|(from, through)| format!("{from} to {through}")).collect();
-            let covered = if covered.is_empty() { "no time yet".to_owned() } else { covered.join(", ") };
-            self.reading.log.note(format!(
-                "the time asked for ({since} to {until}) is outside what the journal covers of table {table}: {covered}"
-            ));
+        if let Some(outside) = asked.seconds().and_then(|asked| outside(table, timelines, asked)) {
+            self.reading.log.note(outside);
         }
     }
 }

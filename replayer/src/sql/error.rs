@@ -31,6 +31,16 @@ pub enum SqlError {
         /// Where, as lines of text.
         place: Place,
     },
+    /// It names a column that is not there.
+    #[error("the SQL cannot be answered: {reason}{place}")]
+    Column {
+        /// What is wrong.
+        reason: String,
+        /// Where, as lines of text.
+        place: Place,
+        /// The keys of the tables, as text.
+        keys: String,
+    },
     /// It would write.
     #[error("the SQL would change something, and a journal is only read: {reason}")]
     ReadOnly {
@@ -66,6 +76,10 @@ impl Classify for SqlError {
                  --help` has examples"
                     .to_owned(),
             ),
+            Self::Column { keys, .. } => Some(format!(
+                "names are written as they are, so noteId needs no quotes; `DESCRIBE changes` lists the columns; attributes that are no \
+                 part of a key are in the images: json_get(new, 'author'); {keys}"
+            )),
             Self::ReadOnly { .. } => Some("SELECT, EXPLAIN, SHOW and DESCRIBE are understood; --output writes a file".to_owned()),
             Self::Memory { .. } => Some("give more with --query-memory-mib, or ask for less".to_owned()),
             Self::Engine { .. } => None,
@@ -134,8 +148,8 @@ pub(super) fn carried(error: impl Into<Error>) -> DataFusionError {
     DataFusionError::External(Box::new(Carried(error.into())))
 }
 
-/// What the engine said of `sql`, as an error of ours.
-pub(super) fn understood(sql: &str, error: DataFusionError) -> Error {
+/// What the engine said of `sql`, as an error of ours; `keys` says which keys the tables have.
+pub(super) fn understood(sql: &str, error: DataFusionError, keys: &str) -> Error {
     let place = match error.diagnostic() {
         Some(diagnostic) => Place::span(sql, diagnostic.span),
         None => Place::default(),
@@ -162,10 +176,16 @@ pub(super) fn understood(sql: &str, error: DataFusionError) -> Error {
         | DataFusionError::NotImplemented(reason)
         | DataFusionError::Execution(reason) => {
             let place = if place == Place::default() { quoted(sql, &reason) } else { place };
-            SqlError::Plan { reason: first_lines(&reason), place }.into()
+            let is_column =
+                reason.contains("No field named") || (reason.contains("column") && reason.contains("not found"));
+            let reason = first_lines(&reason);
+            if is_column {
+                return SqlError::Column { reason, place, keys: keys.to_owned() }.into();
+            }
+            SqlError::Plan { reason, place }.into()
         }
         DataFusionError::SchemaError(error, _) => {
-            SqlError::Plan { reason: first_lines(&error.to_string()), place }.into()
+            SqlError::Column { reason: first_lines(&error.to_string()), place, keys: keys.to_owned() }.into()
         }
         DataFusionError::ArrowError(error, _) => {
             SqlError::Plan { reason: first_lines(&error.to_string()), place }.into()

@@ -10,6 +10,7 @@ mod error;
 mod fields;
 mod functions;
 mod output;
+mod provider;
 mod pushdown;
 mod report;
 mod rows;

@@ -112,6 +112,23 @@ impl Asked {
         })
     }
 
+    /// What is asked of parts of the key that no value of theirs can be, in words.
+    pub(super) fn misfits(&self, schema: &KeySchema) -> Vec<String> {
+        let mut misfits = Vec::new();
+        for condition in &self.conditions {
+            let Condition::OneOf(Field::Part(name), texts) = condition else { continue };
+            let Some(part) = schema.attributes().as_slice().iter().find(|part| part.name == *name) else { continue };
+            let wanted = match part.key_type {
+                KeyType::S => continue,
+                KeyType::N => "a number",
+                KeyType::B => "base64",
+            };
+            let wrong = texts.iter().filter(|text| value(part, text).is_none());
+            misfits.extend(wrong.map(|text| format!("{text:?} is not {wanted}, so no {name} is it")));
+        }
+        misfits
+    }
+
     /// Whether a table with this key can have what is asked for: a part that it does not have is NULL.
     pub(super) fn accepts_schema(&self, schema: &KeySchema) -> bool {
         self.conditions.iter().all(|condition| match condition {

@@ -46,8 +46,20 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// Adds what was read; partitions of one scan become one report.
     pub(super) fn scan(&self, report: ScanReport) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).0.push(report);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |one: &&mut ScanReport| {
+            (one.source, &one.timeline, &one.asked) == (report.source, &report.timeline, &report.asked)
+        };
+        match inner.0.iter_mut().find(same) {
+            Some(one) => {
+                one.opened = one.opened.max(report.opened);
+                one.bytes_read += report.bytes_read;
+                one.rows += report.rows;
+            }
+            None => inner.0.push(report),
+        }
     }
 
     pub(super) fn note(&self, text: String) {

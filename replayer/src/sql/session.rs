@@ -13,20 +13,26 @@ use journal::error::Result;
 use journal::interrupt::{Interrupt, InterruptedError};
 use journal::listing;
 use journal::model::{TableName, Timeline, TimelineLabel};
-use journal::store::ReadStore;
+use journal::store::{KeepingStore, ReadStore};
 use journal::{documents, layout};
 
 use super::changes::ChangesTable;
 use super::error::understood;
 use super::fields::Fields;
 use super::functions;
+use super::provider::Provider;
 use super::report::{Log, SqlReport};
 use super::scan::Reading;
 use super::state_at::StateAt;
-use crate::audit::key_schema_of;
+use crate::audit::{inert, key_schema_of};
 use crate::key_schema::KeySchema;
 use crate::merge::MergeOptions;
 use crate::state::stopped;
+
+/// Bytes of tails, pages and blocks that a session keeps between questions.
+const KEPT_BYTES_MAX: u64 = 64 << 20;
+/// Tables whose keys an error shows.
+const KEYS_SHOWN: usize = 20;
 
 /// What a session may take and how it reads.
 #[derive(Debug, Clone)]
@@ -48,6 +54,8 @@ pub struct SqlSession {
     store: Arc<dyn ReadStore>,
     options: SqlOptions,
     tables: Vec<TableName>,
+    /// The tables with their keys, for people.
+    keys: String,
     fields: Fields,
     interrupt: Interrupt,
 }
@@ -65,12 +73,21 @@ impl SqlSession {
     /// When the store cannot be read, or the journal has none of the tables asked for.
     pub async fn open(store: Arc<dyn ReadStore>, options: SqlOptions, interrupt: &Interrupt) -> Result<Self> {
         let tables = if options.tables.is_empty() { listing::tables(&*store).await? } else { options.tables.clone() };
-        let mut schemas = Vec::new();
+        // The statements of a session read the same tails and pages again and again.
+        let store: Arc<dyn ReadStore> = Arc::new(KeepingStore::new(store, KEPT_BYTES_MAX));
+        let (mut schemas, mut keys) = (Vec::new(), Vec::new());
         for table in &tables {
-            schemas.extend(keys_of(&*store, table, !options.tables.is_empty()).await?);
+            let of_table = keys_of(&*store, table, !options.tables.is_empty()).await?;
+            let texts: std::collections::BTreeSet<String> = of_table.iter().map(ToString::to_string).collect();
+            keys.push(format!("{table} has {}", texts.into_iter().collect::<Vec<_>>().join(" and ")));
+            schemas.extend(of_table);
         }
+        let more = keys.len().saturating_sub(KEYS_SHOWN);
+        keys.truncate(KEYS_SHOWN);
+        let more = if more > 0 { format!(" and {more} more tables (`replay tables`)") } else { String::new() };
+        let keys = format!("the keys: {}{more}", inert(&keys.join(", ")));
         let fields = Fields::of_changes(schemas.iter().map(KeySchema::attributes));
-        Ok(Self { store, options, tables, fields, interrupt: interrupt.clone() })
+        Ok(Self { store, options, tables, keys, fields, interrupt: interrupt.clone() })
     }
 
     /// Names of the columns of `changes`.
@@ -92,7 +109,7 @@ impl SqlSession {
         mut take: impl FnMut(&mut W, &RecordBatch) -> Result<()>,
         mut end: impl FnMut(W, SqlReport) -> Result<()>,
     ) -> Result<()> {
-        let statements = DFParser::parse_sql(sql).map_err(|error| understood(sql, error))?;
+        let statements = DFParser::parse_sql(sql).map_err(|error| understood(sql, error, &self.keys))?;
         for statement in statements {
             let log = Log::default();
             let mut answering = std::pin::pin!(self.answer(sql, statement, &log, &mut begin, &mut take));
@@ -116,7 +133,7 @@ impl SqlSession {
         begin: &mut impl FnMut(SchemaRef) -> Result<W>,
         take: &mut impl FnMut(&mut W, &RecordBatch) -> Result<()>,
     ) -> Result<(W, u64)> {
-        let wrong = |error| understood(sql, error);
+        let wrong = |error| understood(sql, error, &self.keys);
         let context = self.context(log).map_err(wrong)?;
         let plan = context.state().statement_to_plan(statement).await.map_err(wrong)?;
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -151,7 +168,7 @@ impl SqlSession {
         };
         let changes =
             ChangesTable { reading: reading.clone(), tables: self.tables.clone(), fields: self.fields.clone() };
-        context.register_table("changes", Arc::new(changes))?;
+        context.register_table("changes", Arc::new(Provider(changes)))?;
         context.register_udtf("state_at", Arc::new(StateAt { reading, allow_partial: self.options.allow_partial }));
         for function in functions::all() {
             context.register_udf(function);

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{Result, ScalarValue, plan_err};
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::logical_expr::Expr;
 use jiff::Zoned;
 use journal::model::{TableName, TimelineLabel};
 
-use super::changes::supported;
 use super::error::carried;
 use super::fields::Fields;
+use super::provider::{Provider, Source, middle};
 use super::pushdown::Asked;
-use super::scan::{JournalExec, Part, Reading, Work};
+use super::scan::{Part, Reading, Work};
 use crate::cut::CutRequest;
 use crate::plan::{ReplayPlan, ReplayRequest, plan};
 
@@ -54,7 +52,7 @@ impl TableFunctionImpl for StateAt {
             self.reading.log.note(note.clone());
         }
         let fields = Fields::of_state(plan.key.as_ref().map(crate::key_schema::KeySchema::attributes));
-        Ok(Arc::new(StateTable { reading: self.reading.clone(), plan, fields }))
+        Ok(Arc::new(Provider(StateTable { reading: self.reading.clone(), plan, fields })))
     }
 }
 
@@ -75,41 +73,34 @@ struct StateTable {
 }
 
 #[async_trait]
-impl TableProvider for StateTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.fields.schema)
+impl Source for StateTable {
+    const NAME: &'static str = "state_at";
+
+    fn fields(&self) -> &Fields {
+        &self.fields
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
+    fn reading(&self) -> &Reading {
+        &self.reading
     }
 
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(filters.iter().map(|filter| supported(filter, &self.fields)).collect())
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let asked = Asked::of(filters, &self.fields);
+    async fn parts(&self, asked: &Asked) -> journal::error::Result<Vec<Part>> {
         let timeline = &self.plan.timeline;
-        let fits = asked.is_possible()
-            && asked.tables().is_none_or(|tables| tables.contains(timeline.table.as_str()))
+        let fits = asked.tables().is_none_or(|tables| tables.contains(timeline.table.as_str()))
             && asked.accepts_timeline(timeline.label.as_str());
         let part = self.plan.key.clone().filter(|_| fits).map(|schema| Part {
             timeline: timeline.clone(),
             ranges: asked.ranges(&schema),
+            middle: None,
             schema,
             work: Work::State(Box::new(self.plan.clone())),
             segments: u64::try_from(self.plan.inputs.len() + self.plan.left_out).unwrap_or(u64::MAX),
             segment_bytes: self.plan.bytes(),
         });
-        let fields = self.fields.project(projection)?;
-        let parts = part.into_iter().collect();
-        Ok(Arc::new(JournalExec::new("state_at", self.reading.clone(), asked, fields, parts, limit)))
+        let mut parts: Vec<Part> = part.into_iter().collect();
+        for part in &mut parts {
+            part.middle = middle(&*self.reading.store, &self.plan.inputs, &part.ranges).await?;
+        }
+        Ok(parts)
     }
 }

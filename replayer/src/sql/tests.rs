@@ -1,5 +1,8 @@
 //! Paths, places, and what is pushed down; the answers themselves are tested with the programs.
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use datafusion::prelude::{Expr, col, lit};
 use journal::model::{KeyAttribute, KeyAttributes, KeyType};
 
@@ -7,6 +10,7 @@ use super::error::Place;
 use super::fields::Fields;
 use super::functions::{Step, steps};
 use super::pushdown::Asked;
+use super::scan::halves;
 use crate::key_schema::KeySchema;
 
 fn names(list: &[(&str, KeyType)]) -> KeyAttributes {
@@ -67,6 +71,42 @@ fn conditions_on_keys_become_ranges_that_hold_exactly_what_fits() {
     let ranges = Asked::of(&both, &fields).ranges(&schema);
     assert_eq!(ranges.len(), 1);
     assert_eq!(ranges[0].as_ref().unwrap().start, encoded("b", "5").as_bytes());
+}
+
+#[test]
+fn two_halves_have_every_key_of_the_ranges_once() {
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let cases: Vec<Vec<Option<Range<Bytes>>>> = vec![
+        vec![None],
+        vec![Some(bytes("a")..bytes("z"))],
+        vec![Some(bytes("a")..bytes("c")), Some(bytes("x")..bytes("z"))],
+        vec![Some(bytes("a")..bytes("c"))],
+        vec![Some(bytes("m")..bytes("z"))],
+    ];
+    for ranges in cases {
+        let halves = halves(&ranges, Some(&bytes("m")));
+        for key in ["a", "b", "lzz", "m", "m0", "x", "y", "z"] {
+            let within = |ranges: &[Option<Range<Bytes>>]| {
+                let has =
+                    |range: &&Option<Range<Bytes>>| range.as_ref().is_none_or(|range| range.contains(&bytes(key)));
+                ranges.iter().filter(has).count()
+            };
+            let found: usize = halves.iter().map(|half| within(half)).sum();
+            assert_eq!(found, within(&ranges), "{key} of {ranges:?}");
+        }
+        assert!(halves.iter().all(|half| !half.is_empty()));
+    }
+    assert_eq!(halves(&[None], None), [[None]]);
+}
+
+#[test]
+fn what_no_key_can_be_is_told_with_the_type_that_is_wanted() {
+    let key = names(&[("pk", KeyType::S), ("sk", KeyType::N)]);
+    let (fields, schema) = (Fields::of_changes([&key]), KeySchema::unordered(key.clone()));
+    let misfits = |filter: Expr| Asked::of(&[filter], &fields).misfits(&schema);
+    assert_eq!(misfits(col("sk").eq(lit("five"))), ["\"five\" is not a number, so no sk is it"]);
+    assert_eq!(misfits(col("sk").in_list(vec![lit("5"), lit("six")], false)).len(), 1);
+    assert!(misfits(col("sk").eq(lit("5.50")).and(col("pk").eq(lit("five")))).is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 duck.py parquet NDJSON PARQUET         makes the file, sorted by key, zstd
 duck.py state PARQUET SECOND ROUNDS    the state at a second: seconds of each round, and the peak memory
-duck.py lookup PARQUET KEYS            one item's history, for each key of a file: seconds of each
+duck.py lookup FILE KEYS               one item's history, for each key of a file, in Parquet or in gzipped lines: seconds of each
 """
 
 import json
@@ -13,15 +13,18 @@ import time
 import duckdb
 
 
+def lines(source):
+    return f"""read_json('{source}', format='newline_delimited', columns={{noteId: 'VARCHAR', seq: 'VARCHAR', second: 'BIGINT',
+               kind: 'VARCHAR', ttl: 'BOOLEAN', new: 'VARCHAR', old: 'VARCHAR'}})"""
+
+
 def main():
     what, *arguments = sys.argv[1:]
     connection = duckdb.connect()
     if what == "parquet":
         source, target = arguments
         connection.execute(
-            f"""COPY (SELECT noteId, seq, second, kind, ttl, new, old FROM read_json('{source}', format='newline_delimited',
-                columns={{noteId: 'VARCHAR', seq: 'VARCHAR', second: 'BIGINT', kind: 'VARCHAR', ttl: 'BOOLEAN',
-                          new: 'VARCHAR', old: 'VARCHAR'}}) ORDER BY noteId, seq)
+            f"""COPY (SELECT noteId, seq, second, kind, ttl, new, old FROM {lines(source)} ORDER BY noteId, seq)
                 TO '{target}' (FORMAT parquet, COMPRESSION zstd)"""
         )
         print(json.dumps({}))
@@ -43,11 +46,12 @@ def main():
         source, keys = arguments
         with open(keys, encoding="ascii") as file:
             wanted = file.read().split()
+        table = f"read_parquet('{source}')" if source.endswith(".parquet") else lines(source)
         seconds, found = [], 0
         for number, key in enumerate(wanted[:1] + wanted):
             begin = time.perf_counter()
             rows = connection.execute(
-                f"SELECT seq, second, kind, new, old FROM read_parquet('{source}') WHERE noteId = ? ORDER BY seq", [key]
+                f"SELECT seq, second, kind, new, old FROM {table} WHERE noteId = ? ORDER BY seq", [key]
             ).fetchall()
             if number:
                 seconds.append(time.perf_counter() - begin)

@@ -3,7 +3,7 @@
 //! What enters are a scan and the items of a plan; what leaves are counts and a list on disk, in the order of keys.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Seek as _, Write as _};
 use std::sync::Arc;
 
 use journal::error::Result;
@@ -65,9 +65,10 @@ struct Line {
 
 /// One difference, read back from the list.
 #[derive(Debug)]
-pub(super) struct Change {
-    pub(super) key: Attributes,
-    pub(super) wanted: Option<Attributes>,
+pub(crate) struct Change {
+    pub(crate) key: Attributes,
+    /// The item as the journal has it, its key included.
+    pub(crate) wanted: Option<Attributes>,
     pub(super) found: Option<ItemHash>,
 }
 
@@ -105,6 +106,20 @@ impl PlannedChanges {
             proven: self.changes() == 0,
         }
     }
+}
+
+/// How many of the chosen items are the same, and those that differ, in the order of keys.
+pub(crate) async fn list_differences(
+    restore: &Restore<'_>,
+    table: &TableName,
+) -> Result<(u64, impl Iterator<Item = Result<Change>>)> {
+    let planned = compare(restore, table).await?;
+    let lines = BufReader::new(planned.list).lines();
+    let changes = lines.map(|line| {
+        let line = line.map_err(|error| RestoreError::Spill { reason: error.to_string() })?;
+        Change::parse(&line)
+    });
+    Ok((planned.counts.same, changes))
 }
 
 /// Compares the chosen items.

@@ -16,6 +16,7 @@ use journal::error::Result;
 use serde::Serialize;
 
 use super::error::RestoreError;
+use super::service::TargetTable;
 use super::target::describe;
 use super::{Restore, Step};
 use crate::digest::StateDigest;
@@ -24,6 +25,7 @@ use crate::table_write::SharedPace;
 use journal::model::TableName;
 
 pub use compare::Differing;
+pub(crate) use compare::{Change as ListedChange, list_differences};
 pub use service::{ItemService, KeyElement};
 
 /// Differences that a report shows.
@@ -103,13 +105,14 @@ impl Restore<'_> {
         Ok(report)
     }
 
-    async fn check_table(&self, service: &dyn ItemService, table: &TableName) -> Result<()> {
+    /// Refuses a table that is not there or has another key than the journal's.
+    pub(crate) async fn check_table(&self, service: &dyn ItemService, table: &TableName) -> Result<TargetTable> {
         (self.progress)(Step::Creating, 0, None);
         let schema = self.plan.key.as_ref().ok_or_else(|| KeySchemaError::Unknown { table: table.to_string() })?;
         let failed = |source| RestoreError::Service { action: "looking at", table: table.clone(), source };
-        if describe(service, table, self.options.pause).await.map_err(failed)?.is_none() {
+        let Some(described) = describe(service, table, self.options.pause).await.map_err(failed)? else {
             return Err(RestoreError::NoTable { table: table.clone() }.into());
-        }
+        };
         let found = service.key(table).await.map_err(failed)?;
         let roles_known = self.plan.table.is_some() || schema.attributes().as_slice().len() == 1;
         let wanted: Vec<KeyElement> = schema
@@ -128,7 +131,7 @@ impl Restore<'_> {
             key
         };
         if sorted(&found) == sorted(&wanted) {
-            return Ok(());
+            return Ok(described);
         }
         let show = |key: &[KeyElement]| {
             let parts: Vec<String> = key.iter().map(|one| format!("{} ({})", one.name, one.key_type)).collect();

@@ -1,7 +1,7 @@
 //! A service that replaces single items on a condition, and DynamoDB behind it.
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::types::KeyType;
+use aws_sdk_dynamodb::types::{KeyType, KeysAndAttributes};
 use journal::model::{Attributes, TableName};
 use journal::source::sdk::item_from_sdk;
 
@@ -24,6 +24,12 @@ pub trait ItemService: TableService {
     async fn key(&self, table: &TableName) -> Result<Vec<KeyElement>, ServiceError>;
     /// An item, read strongly consistent.
     async fn get(&self, table: &TableName, key: &SdkItem) -> Result<Option<SdkItem>, ServiceError>;
+    /// The items of up to 100 keys that are there, read strongly consistent, and the keys that were not processed.
+    async fn get_many(
+        &self,
+        table: &TableName,
+        keys: Vec<SdkItem>,
+    ) -> Result<(Vec<SdkItem>, Vec<SdkItem>), ServiceError>;
     /// Puts `wanted`, or deletes the item where it is none, on the condition that the item is `expected`. None when the
     /// condition did not hold; else whether it covered the whole item.
     async fn replace(
@@ -56,6 +62,19 @@ impl ItemService for DynamoDb {
             self.client().get_item().table_name(table.as_str()).set_key(Some(key.clone())).consistent_read(true);
         let answer = request.send().await.map_err(|error| classify(&error))?;
         Ok(answer.item.filter(|item| !item.is_empty()))
+    }
+
+    async fn get_many(
+        &self,
+        table: &TableName,
+        keys: Vec<SdkItem>,
+    ) -> Result<(Vec<SdkItem>, Vec<SdkItem>), ServiceError> {
+        let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+        let wanted = wanted.map_err(|error| ServiceError::Refused { reason: error.to_string() })?;
+        let sent = self.0.batch_get_item().request_items(table.as_str(), wanted).send().await;
+        let answer = sent.map_err(|error| classify(&error))?;
+        let left = answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|left| left.keys).collect();
+        Ok((answer.responses.unwrap_or_default().into_values().flatten().collect(), left))
     }
 
     async fn replace(

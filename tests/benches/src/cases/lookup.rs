@@ -1,26 +1,26 @@
 //! Few records out of many: one item's history, an absent key, the changes of an hour.
 
+#[path = "lookup/beside.rs"]
+mod beside;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use journal::format::Tail;
-use journal::merge::MergeOptions;
+use journal::merge::{Columns, MergeOptions};
 use journal::model::{AttributeValue, Attributes, ItemKey, Second};
 use journal::store::ReadStore;
 use replayer::audit::{self, Direction, HistoryRequest};
 use replayer::key_schema::KeySelection;
-use serde::Deserialize;
 
 use crate::bars::{Bar, Row};
 use crate::history;
 use crate::limits;
-use crate::measure::Spread;
 use crate::number;
 use crate::stores::{CountingStore, Request, round_trips};
 use crate::workload::{self, Profile, Workload};
 
-use super::{Context, rivals};
+use super::Context;
 
 /// How many items are looked up.
 const ITEMS: usize = 40;
@@ -36,6 +36,7 @@ fn request() -> HistoryRequest {
         by: None,
         limit: 1_000_000,
         direction: Direction::OldestFirst,
+        columns: Columns::All,
     }
 }
 
@@ -93,8 +94,8 @@ fn one_item(context: &Context) -> Vec<Row> {
     let look = |store: Arc<dyn ReadStore>, id: &str| {
         let key = key_of(id);
         let options = MergeOptions::default();
-        let found = audit::history(store, request(), |_| Ok(KeySelection::only(&key)), &options);
-        context.runtime.block_on(found).expect("a history").changes.len()
+        let found = audit::history(store, request(), |_| Ok(KeySelection::only(&key)), &options, |_| Ok(()));
+        context.runtime.block_on(found).expect("a history").changes
     };
     let (mut data, mut index, mut trips, mut found) = (0u64, 0u64, 0usize, 0usize);
     for id in &ids {
@@ -124,53 +125,31 @@ fn one_item(context: &Context) -> Vec<Row> {
         row("dependent round trips after the listing", Bar::AtMost(2.0), "", number(crate::count(trips))),
         row("absent key, beyond the index, in a run", Bar::AtMost(1.0), "KB", number(absent) / 1024.0),
     ];
-    rows.extend(beside_duck(context, profile, &ids, &|id| look(plain.clone(), id)));
+    let total: u64 = inputs.iter().map(|input| input.size).sum();
+    rows.push(share_row(&counting, total, &ids, &|store, id| look(store, id)));
+    rows.extend(beside::rows(context, profile, &beside::Ours { store: plain, inputs, ids: &ids, look: &look }));
     rows
 }
 
-#[derive(Deserialize)]
-struct Found {
-    seconds: Vec<f64>,
-    found: usize,
-}
-
-fn beside_duck(context: &Context, profile: Profile, ids: &[String], look: &dyn Fn(&str) -> usize) -> Vec<Row> {
-    let anew = "history of one item: times faster than DuckDB, every file opened anew";
-    let cached = "history of one item: times faster than DuckDB, tails cached";
-    let measured = || -> Result<(Spread, Spread), String> {
-        let file = rivals::parquet(context, profile)?;
-        let keys = context.folder.join("keys.txt");
-        std::fs::write(&keys, ids.join("\n")).map_err(|error| error.to_string())?;
-        let (file, keys) = (file.path.display().to_string(), keys.display().to_string());
-        let said = rivals::ask(context, "duck.py", &["lookup", &file, &keys])?;
-        let duck: Found = serde_json::from_str(&said).map_err(|error| error.to_string())?;
-        let (mut seconds, mut found) = (Vec::new(), 0);
-        for id in ids.iter().take(1).chain(ids) {
-            let begin = Instant::now();
-            found += look(id);
-            seconds.push(begin.elapsed().as_secs_f64());
-        }
-        // The first one warmed up.
-        found -= look(&ids[0]);
-        if found != duck.found {
-            return Err(format!("the two histories differ: {found} changes, DuckDB {}", duck.found));
-        }
-        Ok((Spread::of(seconds.split_off(1)), Spread::of(duck.seconds)))
-    };
-    let later = "no reader keeps tails between questions yet";
-    match measured() {
-        Ok((ours, duck)) => {
-            let note = format!("ours {:.2} ms, DuckDB {:.2} ms", ours.median * 1e3, duck.median * 1e3);
-            vec![
-                Row::new("lookup", anew, Bar::AtLeast(20.0), "×", duck.median / ours.median).note(note),
-                Row::unmeasured("lookup", cached, Bar::AtLeast(100.0), "×", later),
-            ]
-        }
-        Err(why) => vec![
-            Row::unmeasured("lookup", anew, Bar::AtLeast(20.0), "×", why.clone()),
-            Row::unmeasured("lookup", cached, Bar::AtLeast(100.0), "×", why),
-        ],
+/// What one item's history reads of all bytes of the runs, in the worst case of those looked up.
+fn share_row(
+    counting: &Arc<CountingStore>,
+    total: u64,
+    ids: &[String],
+    look: &dyn Fn(Arc<dyn ReadStore>, &str) -> usize,
+) -> Row {
+    let mut most = 0;
+    for id in ids {
+        let _ = counting.take();
+        look(counting.clone(), id);
+        let read =
+            counting.take().iter().filter_map(|one| one.range.as_ref()).map(|range| range.end - range.start).sum();
+        most = std::cmp::max::<u64>(most, read);
     }
+    let share = 100.0 * number(most) / number(total.max(1));
+    // The promise is for five million changes: what is read for the index hardly grows.
+    Row::new("lookup", "history of one item: share of the journal's bytes read", Bar::AtMost(0.5), "%", share)
+        .note(format!("{:.0} KB of {:.1} MB; the bar is for 5 M changes", number(most) / 1024.0, number(total) / 1e6))
 }
 
 /// A year of traffic, and an hour in the middle of it.
@@ -185,8 +164,8 @@ fn one_hour(context: &Context) -> Row {
     let (since, until) = (Second::new(middle).expect("a second"), Second::new(middle + 3599).expect("a second"));
     let request = HistoryRequest { since: Some(since), until: Some(until), ..request() };
     let options = MergeOptions::default();
-    let found = audit::history(counting.clone(), request, |_| Ok(KeySelection::default()), &options);
-    let found = context.runtime.block_on(found).expect("a history").changes.len();
+    let found = audit::history(counting.clone(), request, |_| Ok(KeySelection::default()), &options, |_| Ok(()));
+    let found = context.runtime.block_on(found).expect("a history").changes;
     let read: u64 = counting.take().iter().filter_map(|r| r.range.as_ref()).map(|range| range.end - range.start).sum();
     let share = 100.0 * number(read) / number(total.max(1));
     Row::new("lookup", "changes of one hour of a year: share of the journal read", Bar::AtMost(0.05), "%", share).note(

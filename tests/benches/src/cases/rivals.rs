@@ -61,6 +61,27 @@ pub fn parquet(context: &Context, profile: Profile) -> Result<Parquet, String> {
     Ok(Parquet { path, bytes })
 }
 
+/// The first changes of a profile as gzipped lines of JSON, made on first use.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn lines(context: &Context, profile: Profile) -> Result<PathBuf, String> {
+    let name = format!("{}-{}-{}.ndjson.gz", profile.name, context.changes, profile.pause_milliseconds);
+    let path = context.folder.join(name);
+    if !path.is_file() {
+        let made = path.with_extension("partial");
+        let wrong = |error: std::io::Error| error.to_string();
+        let file = BufWriter::new(std::fs::File::create(&made).map_err(wrong)?);
+        let mut writer = flate2::write::GzEncoder::new(file, flate2::Compression::default());
+        for change in Workload::new(profile).take(usize::try_from(context.changes).unwrap_or(0)) {
+            writeln!(writer, "{}", change.plain_json()).map_err(wrong)?;
+        }
+        writer.finish().and_then(|mut file| file.flush()).map_err(wrong)?;
+        std::fs::rename(&made, &path).map_err(wrong)?;
+    }
+    Ok(path)
+}
+
 #[derive(Deserialize)]
 struct State {
     seconds: Vec<f64>,
