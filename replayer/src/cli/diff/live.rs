@@ -48,7 +48,7 @@ pub(super) async fn run(args: &Args, from: CutRequest, global: &Global, interrup
         (false, None) => Reach::Changed,
     };
     let options = RestoreOptions { merge: args.merge.options(), ..RestoreOptions::default() };
-    let service = Arc::new(DynamoDb(aws::tables().await?));
+    let service = Arc::new(DynamoDb::new(aws::tables().await?));
     let live = Live { store, plan: &planned, keys, service, options: &options, interrupt };
     let painter = Painter::new(&args.show);
     let mut visit = |difference| {

@@ -71,7 +71,7 @@ impl ItemService for DynamoDb {
     ) -> Result<(Vec<SdkItem>, Vec<SdkItem>), ServiceError> {
         let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
         let wanted = wanted.map_err(|error| ServiceError::Refused { reason: error.to_string() })?;
-        let sent = self.0.batch_get_item().request_items(table.as_str(), wanted).send().await;
+        let sent = self.client().batch_get_item().request_items(table.as_str(), wanted).send().await;
         let answer = sent.map_err(|error| classify(&error))?;
         let left = answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|left| left.keys).collect();
         Ok((answer.responses.unwrap_or_default().into_values().flatten().collect(), left))
