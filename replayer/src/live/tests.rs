@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::AttributeValue as SdkValue;
 use journal::append::{Batch, append};
 use journal::documents::StartDocument;
-use journal::error::{Classify as _, Kind};
+use journal::error::Kind;
 use journal::model::{
     AttributeValue, ChangeKind, ChangeRecord, KeyAttribute, KeyAttributes, KeyType, SequenceNumber, StreamArn,
     StreamRecord,
