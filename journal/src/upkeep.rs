@@ -57,24 +57,27 @@ pub struct FailedTable {
     pub table: TableName,
     /// What failed, with its causes.
     pub reason: String,
-    /// What kind of failure it is, as the exit code of the command line says.
-    pub exit_code: u8,
+    /// The way out, where there is one.
+    pub hint: Option<String>,
+    /// What kind of failure it is.
+    #[serde(skip)]
+    pub kind: Kind,
 }
 
-/// Compacts and makes snapshots of one table, or of every table, as of `now`, until all is done, the budget is over, or
+/// Compacts and makes snapshots of these tables, or of every table, as of `now`, until all is done, the budget is over, or
 /// `interrupt` asks to stop. A table that fails does not keep the others from being looked at.
 ///
 /// # Errors
 /// When the store cannot be listed. What fails in a table is in the report.
 pub async fn upkeep(
     store: Arc<dyn WriteStore>,
-    table: Option<&TableName>,
+    tables: Option<&[TableName]>,
     now: Second,
     options: &UpkeepOptions,
     interrupt: &Interrupt,
 ) -> Result<UpkeepReport> {
-    let tables = match table {
-        Some(table) => vec![table.clone()],
+    let tables = match tables {
+        Some(tables) => tables.to_vec(),
         None => listing::tables(store.as_ref()).await?,
     };
     // One signal for both reasons to stop.
@@ -121,7 +124,8 @@ async fn run(
             Err(error) => report.failed.push(FailedTable {
                 table: table.clone(),
                 reason: error.to_string(),
-                exit_code: error.kind().exit_code(),
+                hint: error.hint(),
+                kind: error.kind(),
             }),
         }
     }
@@ -220,7 +224,7 @@ mod tests {
             upkeep(store.clone(), None, Second::new(NOW).unwrap(), &options(None), &Interrupt::never()).await.unwrap();
         assert_eq!((report.failed.len(), report.tables), (1, 1));
         assert_eq!(report.failed[0].table.as_str(), "broken");
-        assert_eq!(report.failed[0].exit_code, 4);
+        assert_eq!(report.failed[0].kind, Kind::Corrupt);
         assert!(report.failed[0].reason.contains("start.json"), "{report:?}");
         assert!(!store.list_all("notes/1/snapshots/").await.unwrap().is_empty());
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub enum Fault {
     /// The connection is closed before anything is passed on.
     Refuse,
-    /// Answered here, with a status and an S3 error code, or a whole XML body, instead of being passed on.
+    /// Answered here, with a status and an S3 error code, or a whole body of XML or JSON, instead of being passed on.
     Answer(u16, &'static str),
     /// Passed on and done; the answer never arrives.
     LoseAnswer,
@@ -39,6 +39,8 @@ pub struct Seen {
     pub headers: Vec<(String, String)>,
     /// When its head had come.
     pub at: Instant,
+    /// The body, where it is JSON; of others nothing is kept.
+    pub body: Vec<u8>,
 }
 
 impl Seen {
@@ -180,13 +182,16 @@ impl Drop for FaultyProxy {
 fn serve(client: &TcpStream, upstream: u16, state: &Mutex<State>, stalled: &Condvar) -> io::Result<()> {
     let mut reader = BufReader::new(client);
     let head = read_head(&mut reader)?;
-    let Some(seen) = parse(&head) else { return Ok(()) };
+    let Some(mut seen) = parse(&head) else { return Ok(()) };
     if seen.header("expect").is_some() {
         (&*client).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     let length = seen.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = Vec::new();
     (&mut reader).take(length).read_to_end(&mut body)?;
+    if seen.header("content-type").is_some_and(|kind| kind.contains("json")) {
+        seen.body.clone_from(&body);
+    }
     let fault = {
         let mut state = state.lock().unwrap();
         let planned = state.faults.iter().position(|(method, _)| *method == seen.method);
@@ -208,7 +213,7 @@ fn serve(client: &TcpStream, upstream: u16, state: &Mutex<State>, stalled: &Cond
         Some(Fault::Stall { done: false }) => return stall(&mut reader),
         Some(Fault::Refuse) => return client.shutdown(Shutdown::Both),
         Some(Fault::Answer(status, code)) => {
-            let body = if code.starts_with('<') {
+            let body = if code.starts_with(['<', '{']) {
                 code.to_owned()
             } else {
                 format!("<Error><Code>{code}</Code><Message>planned</Message></Error>")
@@ -249,7 +254,7 @@ fn parse(head: &[u8]) -> Option<Seen> {
     let (method, target) = (request.next()?.to_owned(), request.next()?.to_owned());
     let headers = lines.filter_map(|line| line.split_once(':'));
     let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
-    Some(Seen { method, target, headers, at: Instant::now() })
+    Some(Seen { method, target, headers, at: Instant::now(), body: Vec::new() })
 }
 
 /// The head with its connection closed after the answer, and nothing to wait for before the body.

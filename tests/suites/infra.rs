@@ -11,7 +11,7 @@ mod deploy;
 mod documents;
 #[path = "infra/mutations.rs"]
 mod mutations;
-#[path = "infra/role.rs"]
-mod role;
+#[path = "infra/roles.rs"]
+mod roles;
 #[path = "infra/tools.rs"]
 mod tools;

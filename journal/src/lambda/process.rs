@@ -19,7 +19,9 @@ use crate::store::{self, Location, S3Store, StoreError, WriteStore};
 pub struct Process {
     settings: FunctionSettings,
     aws: SdkConfig,
-    journal: OnceCell<Arc<dyn WriteStore>>,
+    store: OnceCell<Arc<dyn WriteStore>>,
+    /// Set once it is known that a journal lies in the store.
+    is_journal: OnceCell<()>,
 }
 
 impl Process {
@@ -30,7 +32,7 @@ impl Process {
             .operation_attempt_timeout(Duration::from_secs(10))
             .build();
         let aws = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
-        Self { settings, aws, journal: OnceCell::new() }
+        Self { settings, aws, store: OnceCell::new(), is_journal: OnceCell::new() }
     }
 
     /// The function's settings.
@@ -50,20 +52,47 @@ impl Process {
     /// # Errors
     /// When none is named, it cannot be opened, or something else lies there. The next call tries again.
     pub async fn journal(&self) -> Result<&Arc<dyn WriteStore>> {
-        self.journal.get_or_try_init(|| self.open()).await
+        let store = self.store().await?;
+        self.is_journal.get_or_try_init(|| make_or_check(&**store)).await?;
+        Ok(store)
+    }
+
+    /// The journal as [`Process::journal`] gives it, and none where nothing at all lies there yet: for those that have nothing to
+    /// do then, and whose role may not make one.
+    ///
+    /// # Errors
+    /// When none is named, it cannot be opened, or something else lies there. The next call tries again.
+    pub async fn existing_journal(&self) -> Result<Option<&Arc<dyn WriteStore>>> {
+        let store = self.store().await?;
+        if !self.is_journal.initialized() {
+            match documents::check_journal(&**store).await {
+                Ok(()) => {
+                    // Another call may have been first.
+                    let _ = self.is_journal.set(());
+                }
+                Err(absent @ DocumentError::NotAJournal { .. }) => {
+                    let page = store.list("", None).await.map_err(DocumentError::from)?;
+                    return if page.objects.is_empty() { Ok(None) } else { Err(absent.into()) };
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(store))
+    }
+
+    async fn store(&self) -> Result<&Arc<dyn WriteStore>> {
+        self.store.get_or_try_init(|| self.open()).await
     }
 
     async fn open(&self) -> Result<Arc<dyn WriteStore>> {
         let location = self.settings.journal()?;
-        let store: Arc<dyn WriteStore> = match Location::parse(location)? {
+        Ok(match Location::parse(location)? {
             Location::S3 { bucket, prefix } => {
                 Arc::new(S3Store::open_write_with(&self.aws, location, &bucket, &prefix).await?)
             }
             // A file system that is mounted into the function.
             Location::File { .. } => store::open_write(location).await?,
-        };
-        make_or_check(&*store).await?;
-        Ok(store)
+        })
     }
 }
 

@@ -42,7 +42,7 @@ where
     };
     runtime.block_on(async {
         let process = Arc::new(Process::start(settings).await);
-        if let Err(error) = process.journal().await {
+        if let Err(error) = process.existing_journal().await {
             tracing::warn!(
                 hint = error.hint(),
                 "the journal is not open yet, the next invocation tries again: {error}"

@@ -1,9 +1,10 @@
-//! The scheduled function of the write side: guard, compaction, snapshots, one task an invocation.
+//! The scheduled function of the write side: guard, and upkeep (compaction and snapshots), one task an invocation.
 //!
-//! What enters are invocations: `{"task":"guard"}`, `{"task":"compact"}`, each with `"tables":["name", …]` where only some are meant, or the event that a
+//! What enters are invocations: `{"task":"guard"}`, `{"task":"upkeep"}`, each with `"tables":["name", …]` where only some are meant, or the event that a
 //! rule on an audit trail's table calls hands over, which runs the guard for that table at once. What leaves are metrics (`GuardFailures`, `GuardRepairs`,
 //! `GuardHeartbeat`), log lines, and the report as the answer. A table that is not protected as it ought to be does not fail the invocation: its metric is
-//! the alarm, so that the other tables are looked after all the same.
+//! the alarm, so that the other tables are looked after all the same. Upkeep of which a table fails does fail the invocation, after the others: Lambda's
+//! count of errors is that alarm. One that runs out of time says so and is no failure: the next run goes on.
 //!
 //! # Environment
 //!
@@ -17,13 +18,15 @@
 //! | `JOURNAL_READ_STREAMS` | `false`: the guard does not read streams beside the function | it does |
 //! | `JOURNAL_FRESH_SECONDS` | so far the function may be behind before it is an alarm | 900 |
 //! | `JOURNAL_BATCH_SIZE`, `JOURNAL_BATCH_WINDOW_SECONDS`, `JOURNAL_PARALLELIZATION`, `JOURNAL_ON_FAILURE` | how mappings read that the guard makes | 1000, 5, 1, no destination |
+//! | `JOURNAL_SNAPSHOT_MIB` | a snapshot is made where a replay from the last would read more segments than this, in MiB | 256 |
+//! | `JOURNAL_GRACE_HOURS` | how long segments stay after they were merged, and what a dead snapshot left: longer than any replay takes | 24 |
 //!
 //! # Permissions
 //!
 //! For the guard `dynamodb:ListTables`, `ListStreams`, `DescribeTable`, `DescribeTimeToLive`, `DescribeContinuousBackups`, `ListTagsOfResource`, `DescribeStream`,
 //! `GetShardIterator`, `GetRecords` (and `UpdateTable` where it may switch streams on), `lambda:ListEventSourceMappings`, `CreateEventSourceMapping`,
 //! `UpdateEventSourceMapping`, `cloudwatch:GetMetricData`; of the journal it writes segments of level 0, quarantine, `start.json`, `end.json`, `table.json`, checkpoints, gaps and
-//! events.
+//! events. Upkeep reads the journal, writes segments, `compactions/` and `snapshots/`, and sets delete markers there. `infra/template.yaml` has both as roles.
 
 mod settings;
 mod task;
@@ -35,20 +38,19 @@ use lambda_runtime::LambdaEvent;
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
-pub use settings::{GuardVariables, VariableError};
+pub use settings::{GuardVariables, VariableError, upkeep_from_environment};
 pub use task::{Task, TaskError};
 
-use crate::compact::{CompactOptions, CompactReport, compact_table};
 use crate::control::AwsControl;
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use crate::guard::{GuardEdges, GuardReport, Level, guard, record_call};
 use crate::interrupt::Interrupt;
 use crate::lambda::{Deadline, Dimension, Measurements, Metric, Process, now, now_milliseconds};
-use crate::listing;
 use crate::model::TableName;
 use crate::protect::Patience;
 use crate::source::follow::SystemClock;
 use crate::source::stream_sdk::SdkStreams;
+use crate::upkeep::upkeep;
 
 /// Does the task of one invocation.
 ///
@@ -80,7 +82,7 @@ pub async fn handle(process: Arc<Process>, event: LambdaEvent<Value>) -> Result<
             Measurements::of(Dimension::Function(function)).with(Metric::GuardHeartbeat, 1).emit();
             Ok(serde_json::to_value(&report).unwrap_or(Value::Null))
         }
-        Task::Compact { tables } => compact(&process, tables, left).await,
+        Task::Upkeep { tables } => look_after(&process, tables, left).await,
     }
 }
 
@@ -102,45 +104,46 @@ fn tell(report: &GuardReport) {
     }
 }
 
-/// Compacts tables until none is left or the time is over. What is stopped in between does no harm, and the next run goes on.
-async fn compact(process: &Process, tables: Option<Vec<TableName>>, left: Duration) -> Result<Value> {
-    let store = process.journal().await?;
-    let tables = match tables {
-        Some(tables) => tables,
-        None => listing::tables(store.as_ref()).await?,
+/// Compacts tables and makes snapshots until nothing is due or the time is over. What is stopped in between does no harm, and the next run goes on.
+async fn look_after(process: &Process, tables: Option<Vec<TableName>>, left: Duration) -> Result<Value> {
+    let Some(store) = process.existing_journal().await? else {
+        info!("nothing lies where the journal is to be: there is nothing to look after yet");
+        return Ok(json!({"finished": true}));
     };
-    let interrupt = Interrupt::manual();
-    let alarm = interrupt.clone();
-    // A step that is under way finishes: the rest of the time is for it.
-    let timer = tokio::spawn(async move {
-        tokio::time::sleep(left.mul_f64(0.8)).await;
-        alarm.trigger();
-    });
-    let mut report = CompactReport::default();
-    let mut unfinished = Vec::new();
-    let mut failure = None;
-    for table in tables {
-        if interrupt.requested() {
-            unfinished.push(table);
-            continue;
-        }
-        let options = CompactOptions::default();
-        match compact_table(Arc::clone(store), &table, now(), &options, &interrupt, |_| {}).await {
-            Ok(done) => report += done,
-            Err(stopped) if stopped.kind() == Kind::Interrupted => unfinished.push(table),
-            // The other tables are compacted all the same.
-            Err(failed) => {
-                error!(%table, hint = failed.hint(), "compaction failed: {failed}");
-                failure.get_or_insert(failed);
-            }
-        }
+    let mut options = upkeep_from_environment()?;
+    options.budget = Some(budget(left));
+    let report = upkeep(Arc::clone(store), tables.as_deref(), now(), &options, &Interrupt::never()).await?;
+    for failed in &report.failed {
+        error!(table = %failed.table, hint = failed.hint, "upkeep failed: {}", failed.reason);
     }
-    timer.abort();
-    if !unfinished.is_empty() {
-        warn!(tables = unfinished.len(), "the time was over before every table was compacted; the next run goes on");
+    if !report.finished {
+        warn!(tables = report.tables, "the time was over before all that is due was done; the next run goes on");
     }
-    match failure {
-        Some(failed) => Err(failed),
-        None => Ok(json!({"report": report, "unfinished": unfinished})),
+    match report.failed.first() {
+        Some(first) => Err(TaskError::Failed {
+            count: report.failed.len(),
+            first: first.table.clone(),
+            reason: first.reason.clone(),
+            kind: first.kind,
+        }
+        .into()),
+        None => Ok(serde_json::to_value(&report).unwrap_or(Value::Null)),
+    }
+}
+
+/// How long a run may work that has `left` until Lambda ends it: a step that is under way finishes, and the rest of the time is for it.
+fn budget(left: Duration) -> Duration {
+    left.saturating_sub(Duration::from_secs(30)).max(left / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_leaves_time_for_the_step_that_is_under_way() {
+        assert_eq!(budget(Duration::from_mins(15)), Duration::from_secs(870));
+        assert_eq!(budget(Duration::from_secs(40)), Duration::from_secs(20));
+        assert_eq!(budget(Duration::ZERO), Duration::ZERO);
     }
 }

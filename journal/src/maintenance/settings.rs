@@ -1,13 +1,18 @@
-//! The guard's settings, from the function's environment.
+//! The settings of guard and upkeep, from the function's environment.
+
+use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::compact::CompactOptions;
 use crate::control::MappingSettings;
 use crate::error::{Classify, Kind};
 use crate::guard::{GuardSettings, Powers};
 use crate::protect::{Selection, SelectionError};
+use crate::snapshot::SnapshotOptions;
+use crate::upkeep::UpkeepOptions;
 
-/// Why the environment does not say what the guard is to do.
+/// Why the environment does not say what is to be done.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum VariableError {
     /// The function is not named.
@@ -54,7 +59,54 @@ impl Classify for VariableError {
     }
 }
 
-/// What the environment says.
+/// Reads variables by their names.
+struct Variables<F>(F);
+
+impl<F: Fn(&str) -> Option<String>> Variables<F> {
+    fn text(&self, name: &str) -> Option<String> {
+        (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn number(&self, variable: &'static str, default: u32, least: u32, most: u32) -> Result<u32, VariableError> {
+        let Some(found) = self.text(variable) else { return Ok(default) };
+        let number = found.parse().ok().filter(|number| (least..=most).contains(number));
+        number.ok_or(VariableError::Number { variable, found, least, most })
+    }
+
+    fn switch(&self, variable: &'static str, default: bool) -> Result<bool, VariableError> {
+        match self.text(variable).as_deref() {
+            None => Ok(default),
+            Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(found) => Err(VariableError::Switch { variable, found: found.to_owned() }),
+        }
+    }
+}
+
+/// What upkeep does, as the environment says it: `JOURNAL_SNAPSHOT_MIB`, `JOURNAL_GRACE_HOURS`.
+///
+/// # Errors
+/// When a variable cannot be read.
+pub fn upkeep_from_environment() -> Result<UpkeepOptions, VariableError> {
+    upkeep_of(&Variables(|name: &str| std::env::var(name).ok()))
+}
+
+fn upkeep_of<F: Fn(&str) -> Option<String>>(variables: &Variables<F>) -> Result<UpkeepOptions, VariableError> {
+    let mebibytes = variables.number("JOURNAL_SNAPSHOT_MIB", 256, 1, 1_048_576)?;
+    let hours = variables.number("JOURNAL_GRACE_HOURS", 24, 0, 8760)?;
+    let grace = Duration::from_hours(u64::from(hours));
+    Ok(UpkeepOptions {
+        compact: Some(CompactOptions { grace, ..CompactOptions::default() }),
+        snapshot: Some(SnapshotOptions {
+            replay_bytes_max: u64::from(mebibytes) << 20,
+            grace,
+            ..SnapshotOptions::default()
+        }),
+        budget: None,
+    })
+}
+
+/// What the environment says to the guard.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GuardVariables {
     function: String,
@@ -75,31 +127,20 @@ impl GuardVariables {
     }
 
     fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, VariableError> {
-        let text = |name: &str| variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-        let number = |variable: &'static str, default: u32, least: u32, most: u32| {
-            let Some(found) = text(variable) else { return Ok(default) };
-            let number = found.parse().ok().filter(|number| (least..=most).contains(number));
-            number.ok_or(VariableError::Number { variable, found, least, most })
-        };
-        let switch = |variable: &'static str, default: bool| match text(variable).as_deref() {
-            None => Ok(default),
-            Some("true") => Ok(true),
-            Some("false") => Ok(false),
-            Some(found) => Err(VariableError::Switch { variable, found: found.to_owned() }),
-        };
+        let variables = Variables(variable);
         Ok(Self {
-            function: text("JOURNAL_FUNCTION").ok_or(VariableError::NoFunction)?,
-            selection: Selection::of_text(&text("JOURNAL_TABLES").unwrap_or_default())
+            function: variables.text("JOURNAL_FUNCTION").ok_or(VariableError::NoFunction)?,
+            selection: Selection::of_text(&variables.text("JOURNAL_TABLES").unwrap_or_default())
                 .map_err(VariableError::Tables)?,
             mapping: MappingSettings {
-                batch_records: number("JOURNAL_BATCH_SIZE", 1000, 1, 10_000)?,
-                window_seconds: number("JOURNAL_BATCH_WINDOW_SECONDS", 5, 0, 300)?,
-                parallelization: number("JOURNAL_PARALLELIZATION", 1, 1, 10)?,
-                on_failure: text("JOURNAL_ON_FAILURE"),
+                batch_records: variables.number("JOURNAL_BATCH_SIZE", 1000, 1, 10_000)?,
+                window_seconds: variables.number("JOURNAL_BATCH_WINDOW_SECONDS", 5, 0, 300)?,
+                parallelization: variables.number("JOURNAL_PARALLELIZATION", 1, 1, 10)?,
+                on_failure: variables.text("JOURNAL_ON_FAILURE"),
             },
-            switch_streams: switch("JOURNAL_SWITCH_STREAMS", false)?,
-            read_streams: switch("JOURNAL_READ_STREAMS", true)?,
-            fresh_seconds: number("JOURNAL_FRESH_SECONDS", 900, 60, 86_400)?,
+            switch_streams: variables.switch("JOURNAL_SWITCH_STREAMS", false)?,
+            read_streams: variables.switch("JOURNAL_READ_STREAMS", true)?,
+            fresh_seconds: variables.number("JOURNAL_FRESH_SECONDS", 900, 60, 86_400)?,
         })
     }
 
@@ -145,6 +186,25 @@ mod tests {
         assert_eq!(settings.powers, Some(Powers { mappings: true, streams: true }));
         assert_eq!(settings.mapping.batch_records, 10_000);
         assert_eq!(settings.mapping.on_failure.as_deref(), Some("arn:aws:s3:::failed"));
+    }
+
+    #[test]
+    fn the_environment_says_how_long_replaced_segments_stay_and_how_much_a_replay_may_read() {
+        let options = |pairs: &'static [(&'static str, &'static str)]| {
+            let find =
+                |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            upkeep_of(&Variables(find))
+        };
+        let usual = options(&[]).unwrap();
+        assert_eq!(usual.compact.map(|compact| compact.grace), Some(Duration::from_hours(24)));
+        assert_eq!(usual.snapshot.map(|snapshot| snapshot.replay_bytes_max), Some(256 << 20));
+        let other = options(&[("JOURNAL_GRACE_HOURS", " 0 "), ("JOURNAL_SNAPSHOT_MIB", "1")]).unwrap();
+        assert_eq!(other.compact.map(|compact| compact.grace), Some(Duration::ZERO));
+        let snapshot = other.snapshot.unwrap();
+        assert_eq!((snapshot.replay_bytes_max, snapshot.grace), (1 << 20, Duration::ZERO));
+        for wrong in [&[("JOURNAL_SNAPSHOT_MIB", "0")], &[("JOURNAL_GRACE_HOURS", "1d")]] {
+            assert!(matches!(options(wrong), Err(VariableError::Number { .. })), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -31,17 +31,33 @@ pub enum TaskError {
     /// The call cannot be read.
     #[error(transparent)]
     Call(#[from] TrailError),
+    /// It was done for some tables and failed for others; the log names each.
+    #[error("upkeep failed for {count} tables, the first is {first}: {reason}")]
+    Failed {
+        /// Tables it failed for.
+        count: usize,
+        /// The first of them.
+        first: TableName,
+        /// Why it failed there.
+        reason: String,
+        /// What the caller can do about that.
+        kind: Kind,
+    },
 }
 
 impl Classify for TaskError {
     fn kind(&self) -> Kind {
-        Kind::Invalid
+        match self {
+            Self::Failed { kind, .. } => *kind,
+            _ => Kind::Invalid,
+        }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             Self::Call(error) => error.hint(),
-            _ => Some(r#"invoke it with {"task":"guard"} or {"task":"compact"}, and "tables":["name"] where only some are meant"#.to_owned()),
+            Self::Failed { first, .. } => Some(format!("journal compact --table {first} does the same from a machine; replay verify --table {first} tells whether it is sound")),
+            _ => Some(r#"invoke it with {"task":"guard"} or {"task":"upkeep"}, and "tables":["name"] where only some are meant"#.to_owned()),
         }
     }
 }
@@ -56,8 +72,8 @@ pub enum Task {
         /// The call that it runs for.
         call: Option<Box<TrailCall>>,
     },
-    /// Compact tables; all, or these.
-    Compact {
+    /// Compact tables and make the snapshots that are due; of all, or of these.
+    Upkeep {
         /// Only these.
         tables: Option<Vec<TableName>>,
     },
@@ -79,7 +95,7 @@ impl Task {
         let tables = tables(event)?;
         match task.as_str() {
             Some("guard") => Ok(Self::Guard { tables, call: None }),
-            Some("compact") => Ok(Self::Compact { tables }),
+            Some("upkeep") => Ok(Self::Upkeep { tables }),
             _ => Err(TaskError::Unknown { task: task.as_str().map_or_else(|| task.to_string(), str::to_owned) }),
         }
     }
@@ -105,8 +121,8 @@ mod tests {
     fn tasks_and_calls_are_told_apart_and_nonsense_is_refused_by_name() {
         let notes = TableName::parse("notes").unwrap();
         assert_eq!(Task::parse(&json!({"task": "guard"})).unwrap(), Task::Guard { tables: None, call: None });
-        let one = Task::parse(&json!({"task": "compact", "tables": ["notes"]})).unwrap();
-        assert_eq!(one, Task::Compact { tables: Some(vec![notes.clone()]) });
+        let one = Task::parse(&json!({"task": "upkeep", "tables": ["notes"]})).unwrap();
+        assert_eq!(one, Task::Upkeep { tables: Some(vec![notes.clone()]) });
         let call = json!({"detail": {"eventName": "DeleteTable", "requestParameters": {"tableName": "notes"}}});
         let called = Task::parse(&call).unwrap();
         assert!(matches!(called, Task::Guard { tables: Some(tables), call: Some(_) } if tables == [notes]));

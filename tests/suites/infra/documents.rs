@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::roles::policy::matches;
 use crate::tools::{infra, text};
 
 /// Logical ids of the resources of one type, or all of them.
@@ -105,16 +106,6 @@ fn the_bucket_policy_and_the_format_agree_on_what_is_written_once() {
         once += usize::from(covered);
     }
     assert!(once >= 9, "the table of FORMAT.md was not understood");
-}
-
-/// IAM's `*` over any text.
-fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, rest)) => text.strip_prefix(head).is_some_and(|text| {
-            (0..=text.len()).filter(|at| text.is_char_boundary(*at)).any(|at| matches(rest, &text[at..]))
-        }),
-    }
 }
 
 #[test]

@@ -232,10 +232,10 @@ const TEMPLATE: &[Mutation] = &[
         DELETES,
     ),
     mutation(
-        "compaction deletes snapshots",
+        "compaction deletes the journal's document",
         "- Sid: MarkReplacedAsDeleted",
         "*/compactions/*",
-        "*/snapshots/*",
+        "journal.json",
         DELETES,
     ),
     mutation(
@@ -303,6 +303,7 @@ const TEMPLATE: &[Mutation] = &[
     mutation("logs for ever", "StreamTriggerLogs:", "      RetentionInDays: !Ref LogRetentionDays\n", "", FUNCTIONS),
     mutation("a rule that sleeps", "GuardEverySoOften:", "State: ENABLED", "State: DISABLED", SCHEDULES),
     mutation("a deletion unseen", "GuardOnTableChange:", "            - DeleteTable\n", "", SCHEDULES),
+    mutation("no snapshots", "CompactionEverySoOften:", "\"upkeep\"", "\"guard\"", SCHEDULES),
     mutation("no compaction", "Resources:", "  CompactionEverySoOften:", "  Other:", SCHEDULES),
     mutation("an alarm nobody hears", "IteratorAgeOneHour:", "      AlarmActions: [!Ref AlarmTopic]\n", "", ALARMS),
     mutation("a late alarm", "IteratorAgeTwelveHours:", "43200000", "86400000", ALARMS),
