@@ -1,5 +1,7 @@
 //! What a journal holds, record by record, read without the merge: every segment of a timeline, its checksums checked.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use journal::format::{BlockCursor, Decompressor, Record, RecordKind, verify_object};
 use journal::layout;
@@ -12,13 +14,40 @@ use journal::store::ReadStore;
 /// # Panics
 /// When the store fails, or a segment is not sound.
 pub async fn records(store: &dyn ReadStore, timeline: &Timeline) -> (Vec<ChangeRecord>, usize) {
-    let objects = store.list_all(&layout::segments_folder(timeline)).await.unwrap();
-    let mut records = Vec::new();
-    for object in &objects {
-        let bytes = store.get(&object.key).await.unwrap();
-        read(&object.key, &bytes, &mut records);
+    let mut watch = Watch::default();
+    watch.look(store, timeline).await;
+    let segments = watch.segments();
+    (watch.records, segments)
+}
+
+/// What was seen of a timeline that grows: each segment is read once.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// The records of every segment seen so far, copies included.
+    pub records: Vec<ChangeRecord>,
+    read: BTreeSet<String>,
+}
+
+impl Watch {
+    /// Reads the segments that are new.
+    ///
+    /// # Panics
+    /// When the store fails, or a segment is not sound.
+    pub async fn look(&mut self, store: &dyn ReadStore, timeline: &Timeline) {
+        for object in store.list_all(&layout::segments_folder(timeline)).await.unwrap() {
+            if !self.read.contains(&object.key) {
+                let bytes = store.get(&object.key).await.unwrap();
+                read(&object.key, &bytes, &mut self.records);
+                self.read.insert(object.key);
+            }
+        }
     }
-    (records, objects.len())
+
+    /// How many segments were read.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.read.len()
+    }
 }
 
 fn read(object: &str, bytes: &[u8], records: &mut Vec<ChangeRecord>) {

@@ -1,39 +1,41 @@
-//! The trigger's zip as `infra/package` builds it: what it is linked against, how large it is, that it starts, and that it
-//! journals every change of a table when MiniStack's own event source mappings feed it, whatever S3 does meanwhile.
+//! The functions' zips as `infra/package` builds them: what they are linked against, how large they are, that each starts and does its
+//! work, and that the trigger journals every change of a table when MiniStack's own event source mappings feed it, whatever S3
+//! does meanwhile.
 //!
-//! The test command builds the zip and names it in `JOURNAL_TEST_STREAM_TRIGGER_ZIP`.
+//! The test command builds the zips and names their folder in `JOURNAL_TEST_FUNCTION_ZIPS`.
 
 #[path = "trigger/events.rs"]
 #[expect(dead_code, reason = "the builders are shared with another suite, and few are needed here")]
 mod events;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-    StreamSpecification, StreamViewType,
+    AttributeDefinition, AttributeValue, BillingMode, DeleteRequest, KeySchemaElement, KeyType, PutRequest,
+    ScalarAttributeType, StreamSpecification, StreamViewType, WriteRequest,
 };
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::{Environment, EventSourcePosition, FunctionCode, Runtime};
 use journal::cut::Cut;
-use journal::model::{Attributes, ChangeRecord, Image, ItemKey, StreamArn};
+use journal::model::{Attributes, Image, ItemKey, StreamArn};
 use journal::source::sdk::item_from_sdk;
 use journal::store::{ReadStore, S3Store};
 use journal_tests::faulty_proxy::{Fault, FaultyProxy, Seen};
 use journal_tests::ministack::{self, MiniStack};
 use journal_tests::processes::program;
 use journal_tests::reference::State;
-use journal_tests::runtime_api::RuntimeApi;
+use journal_tests::runtime_api::{Answer, RuntimeApi};
 use journal_tests::{merged, recorded, seed, skip};
 use rand::RngExt as _;
 use replayer::merge::MergeOptions;
 
-/// Names the zip.
-const VARIABLE: &str = "JOURNAL_TEST_STREAM_TRIGGER_ZIP";
+/// Names the folder with the zips.
+const VARIABLE: &str = "JOURNAL_TEST_FUNCTION_ZIPS";
+const FUNCTIONS: [&str; 3] = ["stream-trigger", "scheduled-maintenance", "scheduled-verification"];
 /// Changes that are journalled, where another number than the usual one is wished.
 const CHANGES_VARIABLE: &str = "JOURNAL_TEST_TRIGGER_CHANGES";
 const ZIP_BYTES_MAX: u64 = 12_000_000;
@@ -43,12 +45,16 @@ const BUCKET: &str = "journal";
 const TABLE: &str = "notes";
 const FUNCTION: &str = "stream-trigger";
 
-fn zip_or_skip(test: &str) -> Option<PathBuf> {
+fn zips_or_skip(test: &str) -> Option<PathBuf> {
     let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     if path.is_none() {
-        skip(test, &format!("{VARIABLE} does not name a zip; infra/package builds one"));
+        skip(test, &format!("{VARIABLE} does not name a folder of zips; infra/package builds them"));
     }
     path
+}
+
+fn zip(folder: &Path, function: &str) -> PathBuf {
+    folder.join(format!("{function}.zip"))
 }
 
 fn unpacked(zip: &Path) -> tempfile::TempDir {
@@ -84,33 +90,48 @@ fn glibc_versions(binary: &[u8]) -> BTreeSet<(u32, u32)> {
 }
 
 #[test]
-fn the_zip_is_small_and_its_bootstrap_runs_on_amazon_linux_2023() {
-    let Some(zip) = zip_or_skip("the_zip_is_small_and_its_bootstrap_runs_on_amazon_linux_2023") else { return };
-    let size = std::fs::metadata(&zip).unwrap().len();
-    let folder = unpacked(&zip);
-    let binary = std::fs::read(folder.path().join("bootstrap")).unwrap();
-    let versions = glibc_versions(&binary);
-    println!("zip {size} bytes, bootstrap {} bytes, newest glibc symbol {:?}", binary.len(), versions.last());
-    assert!(size < ZIP_BYTES_MAX, "{size} bytes");
-    assert!(binary.starts_with(b"\x7fELF"), "bootstrap is no Linux binary");
-    assert!(versions.last().is_none_or(|newest| *newest <= GLIBC_MAX), "{versions:?}");
-    assert!(!versions.is_empty() || !binary.windows(9).any(|bytes| bytes == b"libc.so.6"), "no versions were found");
+fn every_zip_is_small_and_its_bootstrap_runs_on_amazon_linux_2023() {
+    let Some(zips) = zips_or_skip("every_zip_is_small_and_its_bootstrap_runs_on_amazon_linux_2023") else { return };
+    for function in FUNCTIONS {
+        let zip = zip(&zips, function);
+        let size = std::fs::metadata(&zip).unwrap().len();
+        let folder = unpacked(&zip);
+        let binary = std::fs::read(folder.path().join("bootstrap")).unwrap();
+        let versions = glibc_versions(&binary);
+        println!(
+            "{function}: zip {size} bytes, bootstrap {} bytes, newest glibc symbol {:?}",
+            binary.len(),
+            versions.last()
+        );
+        assert!(size < ZIP_BYTES_MAX, "{function}: {size} bytes");
+        assert!(binary.starts_with(b"\x7fELF"), "{function}: bootstrap is no Linux binary");
+        assert!(versions.last().is_none_or(|newest| *newest <= GLIBC_MAX), "{function}: {versions:?}");
+        let names_libc = binary.windows(9).any(|bytes| bytes == b"libc.so.6");
+        assert!(!versions.is_empty() || !names_libc, "{function}: no versions were found");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bootstrap_starts_and_puts_its_first_segment() {
-    let test = "the_bootstrap_starts_and_puts_its_first_segment";
-    let Some(zip) = zip_or_skip(test) else { return };
+async fn every_bootstrap_starts_and_does_its_work() {
+    let test = "every_bootstrap_starts_and_does_its_work";
+    let Some(zips) = zips_or_skip(test) else { return };
     let Some(ministack) = MiniStack::start_or_skip(test) else { return };
     ministack.make_bucket(BUCKET, true).await;
-    let folder = unpacked(&zip);
     let proxy = FaultyProxy::start(ministack.port());
+    let location = format!("s3://{BUCKET}/prod");
+    let start = |api: &RuntimeApi, function: &str| {
+        let folder = unpacked(&zip(&zips, function));
+        let bootstrap = program(&folder.path().join("bootstrap"))
+            .envs(ministack::environment(&proxy.endpoint()))
+            .env("JOURNAL_FUNCTION", FUNCTION);
+        (api.function(bootstrap, &location), folder)
+    };
+
     let mut api = RuntimeApi::start().await;
     let payload = events::event(&[events::insert("a", "1", events::note("a", "x"))]);
     let begun = Instant::now();
     let pending = api.send(payload, Duration::from_mins(1));
-    let bootstrap = program(&folder.path().join("bootstrap")).envs(ministack::environment(&proxy.endpoint()));
-    let running = api.function(bootstrap, &format!("s3://{BUCKET}/prod"));
+    let trigger = start(&api, FUNCTION);
     let put = proxy.wait_for("PUT", |seen| seen.target.contains("/segments/"));
     let answer = api.answer(pending).await;
     println!(
@@ -119,7 +140,26 @@ async fn the_bootstrap_starts_and_puts_its_first_segment() {
         begun.elapsed().as_millis()
     );
     assert!(answer.is_success(), "{answer:?}");
-    drop(running);
+    drop(trigger);
+
+    let work = [
+        ("scheduled-maintenance", r#"{"task":"upkeep"}"#),
+        ("scheduled-maintenance", r#"{"task":"guard"}"#),
+        ("scheduled-verification", r#"{"task":"verify"}"#),
+    ];
+    let mut said = Vec::new();
+    for (function, event) in work {
+        let mut api = RuntimeApi::start().await;
+        let running = start(&api, function);
+        match api.invoke(event).await {
+            Answer::Success(answer) => said.push(answer),
+            failed => panic!("{function} {event}: {failed:?}"),
+        }
+        drop(running);
+    }
+    assert_eq!((&said[0]["finished"], &said[0]["tables"]), (&true.into(), &1.into()), "{}", said[0]);
+    assert_eq!(said[1]["tables"].as_array().map(Vec::len), Some(1), "{}", said[1]);
+    assert_eq!(said[2]["reports"][0]["verdict"], "sound", "{}", said[2]);
 }
 
 /// What S3 does with one put of the function, decided by a seed: one of a hundred requests in each way, and five ways.
@@ -142,7 +182,7 @@ fn fault(random: &mut rand::rngs::StdRng, seen: &Seen) -> Option<Fault> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_zip_journals_every_change_of_a_table_that_an_event_source_mapping_gives_it() {
     let test = "the_zip_journals_every_change_of_a_table_that_an_event_source_mapping_gives_it";
-    let Some(zip) = zip_or_skip(test) else { return };
+    let Some(zips) = zips_or_skip(test) else { return };
     let Some(ministack) = MiniStack::start_or_skip(test) else { return };
     let count: usize = std::env::var(CHANGES_VARIABLE).map_or(20_000, |text| text.parse().unwrap());
     ministack.make_bucket(BUCKET, true).await;
@@ -150,29 +190,31 @@ async fn the_zip_journals_every_change_of_a_table_that_an_event_source_mapping_g
     let proxy = FaultyProxy::start(ministack.port());
     let mut random = seed::generator("S3's faults", 11);
     proxy.decide(move |seen| fault(&mut random, seen));
-    bind(&ministack, &proxy, &zip, &arn).await;
+    bind(&ministack, &proxy, &zip(&zips, FUNCTION), &arn).await;
 
     let begun = Instant::now();
     write(&ministack, count).await;
     let written = begun.elapsed();
     let timeline = StreamArn::parse(&arn).unwrap().timeline().clone();
     let store = store_of(&ministack).await;
+    let mut watch = recorded::Watch::default();
     let found = loop {
-        let (found, segments) = recorded::records(&*store, &timeline).await;
-        let once: BTreeMap<_, &ChangeRecord> = found.iter().map(|record| (record.sequence, record)).collect();
+        watch.look(&*store, &timeline).await;
+        let once: BTreeSet<_> = watch.records.iter().map(|record| record.sequence).collect();
         if once.len() >= count {
             println!(
-                "{count} changes written in {} s, all durable after {} s: {segments} segments, {} copies, {} puts seen",
+                "{count} changes written in {} s, all durable after {} s: {} segments, {} copies, {} puts seen",
                 written.as_secs(),
                 begun.elapsed().as_secs(),
-                found.len() - once.len(),
+                watch.segments(),
+                watch.records.len() - once.len(),
                 proxy.take_seen("PUT").len()
             );
-            break found;
+            break watch.records;
         }
         let patience = Duration::from_mins(10);
         assert!(begun.elapsed() < patience, "{} of {count} records are durable after ten minutes", once.len());
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     };
     let mut once = found;
     once.sort_by(|a, b| (&a.key, a.sequence).cmp(&(&b.key, b.sequence)));
@@ -245,27 +287,45 @@ async fn bind(ministack: &MiniStack, proxy: &FaultyProxy, zip: &Path, arn: &str)
     }
 }
 
-/// Makes `count` changes: inserts, and of every fifth item a change and of every tenth its removal.
+/// Items of a block: each round of a block is one request, and DynamoDB takes 25.
+const BLOCK: usize = 25;
+
+/// Makes `count` changes: inserts, of every fifth item another version and of every tenth its removal. A request changes each item once, so
+/// the rounds of a block are requests of their own.
 async fn write(ministack: &MiniStack, count: usize) {
     let tables = ministack.dynamodb().await;
-    let text = |text: &str| AttributeValue::S(text.to_owned());
     let mut changes = 0;
-    for number in 0.. {
-        let id = format!("note {number}");
-        for version in 0..if number % 5 == 0 { 2 } else { 1 } {
-            if changes == count {
+    for block in 0.. {
+        let numbers = || block * BLOCK..(block + 1) * BLOCK;
+        let rounds: [Vec<WriteRequest>; 3] = [
+            numbers().map(|number| put(number, 0)).collect(),
+            numbers().filter(|number| number % 5 == 0).map(|number| put(number, 1)).collect(),
+            numbers().filter(|number| number % 10 == 9).map(remove).collect(),
+        ];
+        for mut round in rounds {
+            round.truncate(count - changes);
+            if round.is_empty() {
                 return;
             }
-            let content = format!("{} of {id}", "text ".repeat(number % 40 + version));
-            let request = tables.put_item().table_name(TABLE).item("noteId", text(&id)).item("content", text(&content));
-            request.send().await.unwrap();
-            changes += 1;
-        }
-        if number % 10 == 9 && changes < count {
-            tables.delete_item().table_name(TABLE).key("noteId", text(&id)).send().await.unwrap();
-            changes += 1;
+            changes += round.len();
+            let written = tables.batch_write_item().request_items(TABLE, round).send().await.unwrap();
+            assert!(written.unprocessed_items.unwrap_or_default().is_empty());
         }
     }
+}
+
+fn id(number: usize) -> AttributeValue {
+    AttributeValue::S(format!("note {number}"))
+}
+
+fn put(number: usize, version: usize) -> WriteRequest {
+    let content = format!("{} of note {number}", "text ".repeat(number % 40 + version));
+    let request = PutRequest::builder().item("noteId", id(number)).item("content", AttributeValue::S(content));
+    WriteRequest::builder().put_request(request.build().unwrap()).build()
+}
+
+fn remove(number: usize) -> WriteRequest {
+    WriteRequest::builder().delete_request(DeleteRequest::builder().key("noteId", id(number)).build().unwrap()).build()
 }
 
 /// The table as it is, in the journal's own words.
