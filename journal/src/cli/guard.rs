@@ -1,17 +1,14 @@
 //! `journal guard`: whether every table is protected as it ought to be.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::protect::{MappingArgs, selection, stopped};
+use super::protect::{MappingArgs, TableArgs, stopped};
 use super::{Global, aws, output};
-use crate::control::AwsControl;
 use crate::error::Result;
 use crate::guard::{GuardEdges, GuardReport, GuardSettings, Level, Powers, guard};
 use crate::interrupt::Interrupt;
-use crate::source::follow::SystemClock;
-use crate::source::stream_sdk::SdkStreams;
+use crate::protect::Selection;
 
 /// Which tables ought to be protected, and what may be mended.
 #[derive(Debug, clap::Args)]
@@ -19,20 +16,15 @@ use crate::source::stream_sdk::SdkStreams;
   journal guard notes-table-prod --function journal-stream-trigger
   journal guard --tag stage=prod --check            # looks, and changes nothing
   journal guard 'notes-*' --switch-streams --json
+  journal guard                                     # the tables that the journal knows
 
 Reading streams beside the function makes the guard the second reader of each shard, and DynamoDB allows two: with
 another consumer besides the function, or for a global table, give --no-reading. Coverage then ends at the last record.")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Args {
-    /// Tables by name, or by prefix with `*` at its end; without any, those that the journal knows
-    #[arg(value_name = "TABLE")]
-    pub tables: Vec<String>,
-    /// Every table of the account and region
-    #[arg(long)]
-    pub all: bool,
-    /// Every table with this tag; may be given more than once
-    #[arg(long = "tag", value_name = "KEY=VALUE")]
-    pub tags: Vec<String>,
+    /// The tables; none of the three for those that the journal knows.
+    #[command(flatten)]
+    pub tables: TableArgs,
     /// The function and how it is fed.
     #[command(flatten)]
     pub mapping: MappingArgs,
@@ -61,18 +53,12 @@ pub struct Args {
 /// # Errors
 /// When something is left that somebody must mend, or tables, mappings or the journal cannot be listed.
 pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<()> {
-    let none = args.tables.is_empty() && args.tags.is_empty() && !args.all;
-    let mut selection =
-        if none { Ok(crate::protect::Selection::default()) } else { selection(&args.tables, &args.tags, args.all) }?;
+    let none = args.tables.is_empty();
+    let mut selection = if none { Selection::default() } else { args.tables.selection()? };
     selection.known = none;
     let store = global.open().await?;
     let settings = aws::settings().await?;
-    let edges = GuardEdges {
-        service: Arc::new(SdkStreams::new(&settings)),
-        control: Arc::new(AwsControl::new(&settings)),
-        store,
-        clock: Arc::new(SystemClock::new()),
-    };
+    let edges = GuardEdges::of_aws(&settings, store);
     let settings = GuardSettings {
         mapping: args.mapping.settings(),
         powers: (!args.check).then_some(Powers { mappings: true, streams: args.switch_streams }),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Global, aws, output};
-use crate::control::{AwsControl, ControlPlane, MappingSettings};
+use crate::control::{ControlPlane, MappingSettings};
 use crate::coverage::CoveredTimeline;
 use crate::error::{Error, Kind, Result};
 use crate::guard::{GuardEdges, Read, Reading, read};
@@ -18,11 +18,43 @@ use crate::model::{Second, StreamArn, TableName};
 use crate::protect::{
     Patience, Plan, ProtectError, Selection, SelectionError, Sight, Step, Wish, bind, observe, plan, tables,
 };
-use crate::source::follow::{FollowError, SystemClock};
-use crate::source::stream_sdk::SdkStreams;
+use crate::source::follow::FollowError;
 use crate::status::{IntervalStatus, status};
 use crate::store::ReadStore;
 use crate::table::{self, BaselineOptions, baseline};
+
+/// Which tables.
+#[derive(Debug, clap::Args)]
+pub struct TableArgs {
+    /// Tables by name, or by prefix with `*` at its end
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// Every table of the account and region
+    #[arg(long)]
+    pub all: bool,
+    /// Every table with this tag; may be given more than once
+    #[arg(long = "tag", value_name = "KEY=VALUE")]
+    pub tags: Vec<String>,
+}
+
+impl TableArgs {
+    /// Whether they choose nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.tags.is_empty() && !self.all
+    }
+
+    /// The selection that they make.
+    pub(super) fn selection(&self) -> Result<Selection, SelectionError> {
+        let mut selection = Selection { all: self.all, ..Selection::default() };
+        for name in &self.tables {
+            selection.add(name)?;
+        }
+        for tag in &self.tags {
+            selection.add_tag(tag)?;
+        }
+        if selection.is_empty() { Err(SelectionError::Nothing) } else { Ok(selection) }
+    }
+}
 
 /// The mapping's settings, as the template has them.
 #[derive(Debug, clap::Args)]
@@ -66,15 +98,9 @@ A stream that was switched on here and is not in the app's template is switched 
 it there too. `--dry-run` prints the plan, and nothing is changed.")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Args {
-    /// Tables by name, or by prefix with `*` at its end
-    #[arg(value_name = "TABLE")]
-    pub tables: Vec<String>,
-    /// Every table of the account and region
-    #[arg(long)]
-    pub all: bool,
-    /// Every table with this tag; may be given more than once
-    #[arg(long = "tag", value_name = "KEY=VALUE")]
-    pub tags: Vec<String>,
+    /// The tables.
+    #[command(flatten)]
+    pub tables: TableArgs,
     /// The function and how it is fed.
     #[command(flatten)]
     pub mapping: MappingArgs,
@@ -104,18 +130,6 @@ struct Protected {
     error: Option<String>,
 }
 
-/// The selection that arguments make.
-pub(super) fn selection(names: &[String], tags: &[String], all: bool) -> Result<Selection, SelectionError> {
-    let mut selection = Selection { all, ..Selection::default() };
-    for name in names {
-        selection.add(name)?;
-    }
-    for tag in tags {
-        selection.add_tag(tag)?;
-    }
-    if selection.is_empty() { Err(SelectionError::Nothing) } else { Ok(selection) }
-}
-
 pub(super) fn stopped(step: &str) -> Error {
     InterruptedError {
         step: step.to_owned(),
@@ -129,15 +143,10 @@ pub(super) fn stopped(step: &str) -> Error {
 /// # Errors
 /// When a table could not be protected; the others were.
 pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<()> {
-    let selection = selection(&args.tables, &args.tags, args.all)?;
+    let selection = args.tables.selection()?;
     let store = global.open().await?;
     let settings = aws::settings().await?;
-    let edges = GuardEdges {
-        service: Arc::new(SdkStreams::new(&settings)),
-        control: Arc::new(AwsControl::new(&settings)),
-        store,
-        clock: Arc::new(SystemClock::new()),
-    };
+    let edges = GuardEdges::of_aws(&settings, store);
     let client = aws_sdk_dynamodb::Client::new(&settings);
     let tables = tables(edges.control.as_ref(), &selection).await?;
     if args.dry_run {

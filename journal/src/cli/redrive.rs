@@ -20,7 +20,7 @@ const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 /// What to redrive.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  journal redrive s3://failed-batches/aws/lambda
+  journal redrive s3://failed-batches
   journal redrive file:///var/tmp/downloaded
   aws sqs receive-message --queue-url … --max-number-of-messages 10 | journal redrive -
 

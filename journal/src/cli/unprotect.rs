@@ -1,17 +1,12 @@
 //! `journal unprotect`: no mapping feeds the journal from a table any more.
 
-use std::sync::Arc;
-
 use super::protect::{outcome, stopped};
 use super::{Global, aws, output};
-use crate::control::AwsControl;
 use crate::error::Result;
 use crate::guard::{GuardEdges, read};
 use crate::interrupt::Interrupt;
 use crate::model::TableName;
 use crate::protect::{Patience, ProtectError, observe, unbind};
-use crate::source::follow::SystemClock;
-use crate::source::stream_sdk::SdkStreams;
 
 /// Which tables.
 #[derive(Debug, clap::Args)]
@@ -41,12 +36,7 @@ pub struct Args {
 pub async fn run(args: Args, global: &Global, interrupt: &Interrupt) -> Result<()> {
     let store = global.open().await?;
     let settings = aws::settings().await?;
-    let edges = GuardEdges {
-        service: Arc::new(SdkStreams::new(&settings)),
-        control: Arc::new(AwsControl::new(&settings)),
-        store,
-        clock: Arc::new(SystemClock::new()),
-    };
+    let edges = GuardEdges::of_aws(&settings, store);
     let mut failures = Vec::new();
     for table in &args.tables {
         let done = tokio::select! {

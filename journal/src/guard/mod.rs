@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use futures::stream::StreamExt as _;
 use serde_json::json;
 use tracing::{info, warn};
@@ -29,7 +30,7 @@ pub use present::{AppendMissing, last_second};
 pub use read::{Read, read};
 pub use report::{GuardError, GuardReport, TableGuard};
 
-use crate::control::{ControlPlane, Mapping, MappingSettings};
+use crate::control::{AwsControl, ControlPlane, Mapping, MappingSettings};
 use crate::documents::{self, DocumentError, EventDocument, TableDocument};
 use crate::error::{Error, Result};
 use crate::layout;
@@ -37,8 +38,9 @@ use crate::lifecycle::{self, Known};
 use crate::listing;
 use crate::model::{Second, TableName, Timeline, TimelineLabel};
 use crate::protect::{self, Patience, Selection, Sight, Step, Wish, bind, observe_with};
-use crate::source::follow::Clock;
+use crate::source::follow::{Clock, SystemClock};
 use crate::source::stream::StreamService;
+use crate::source::stream_sdk::SdkStreams;
 use crate::store::{ReadStore, WriteStore};
 use crate::table;
 
@@ -56,6 +58,19 @@ pub struct GuardEdges {
     pub store: Arc<dyn WriteStore>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl GuardEdges {
+    /// AWS, or whatever endpoints the settings name, with a journal.
+    #[must_use]
+    pub fn of_aws(settings: &SdkConfig, store: Arc<dyn WriteStore>) -> Self {
+        Self {
+            service: Arc::new(SdkStreams::new(settings)),
+            control: Arc::new(AwsControl::new(settings)),
+            store,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
 }
 
 /// What a guard may change.

@@ -41,15 +41,12 @@ use tracing::{error, info, warn};
 pub use settings::{GuardVariables, VariableError, upkeep_from_environment};
 pub use task::{Task, TaskError};
 
-use crate::control::AwsControl;
 use crate::error::Result;
 use crate::guard::{GuardEdges, GuardReport, Level, guard, record_call};
 use crate::interrupt::Interrupt;
 use crate::lambda::{Deadline, Dimension, Measurements, Metric, Process, now, now_milliseconds};
 use crate::model::TableName;
 use crate::protect::Patience;
-use crate::source::follow::SystemClock;
-use crate::source::stream_sdk::SdkStreams;
 use crate::upkeep::upkeep;
 
 /// Does the task of one invocation.
@@ -61,12 +58,7 @@ pub async fn handle(process: Arc<Process>, event: LambdaEvent<Value>) -> Result<
     match Task::parse(&event.payload)? {
         Task::Guard { tables, call } => {
             let variables = GuardVariables::from_environment()?;
-            let edges = GuardEdges {
-                service: Arc::new(SdkStreams::new(process.aws())),
-                control: Arc::new(AwsControl::new(process.aws())),
-                store: Arc::clone(process.journal().await?),
-                clock: Arc::new(SystemClock::new()),
-            };
+            let edges = GuardEdges::of_aws(process.aws(), Arc::clone(process.journal().await?));
             let mut settings = variables.guard();
             settings.only = tables.map(|tables| tables.into_iter().collect());
             settings.patience = Patience { whole: settings.patience.whole.min(left / 3), ..Patience::default() };

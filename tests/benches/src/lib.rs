@@ -7,6 +7,10 @@ pub mod bars;
 pub mod cases;
 pub mod cost;
 pub mod history;
+pub mod lambda_stand_in;
+// The event that the trigger's own suite gives too.
+#[path = "../../harness/largest_event.rs"]
+pub mod largest_event;
 pub mod limits;
 pub mod measure;
 // What starts and ends servers for the tests starts them for the benches too.

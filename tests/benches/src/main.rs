@@ -33,7 +33,7 @@ struct Run {
     /// Rounds of a case beside its limit
     #[arg(long, value_name = "NUMBER", default_value_t = 9)]
     rounds: usize,
-    /// Only these groups: append, compaction, replay, lookup, rivals, restore, cost, growth
+    /// Only these groups: append, compaction, replay, lookup, rivals, restore, trigger, cost, growth
     #[arg(value_name = "GROUP")]
     groups: Vec<String>,
     /// Where histories are made, and kept for the next run
@@ -45,6 +45,9 @@ struct Run {
     /// A Python with `MiniStack`
     #[arg(long, value_name = "FILE")]
     ministack: Option<PathBuf>,
+    /// The package of stream-trigger, as infra/package builds it
+    #[arg(long, value_name = "ZIP")]
+    function: Option<PathBuf>,
     /// The folder of the rivals' scripts
     #[arg(long, value_name = "FOLDER", default_value = "tests/benches/rivals")]
     scripts: PathBuf,
@@ -83,6 +86,7 @@ fn context(folder: &Path, changes: u64) -> Context {
         folder: folder.to_owned(),
         python: None,
         ministack: None,
+        function: None,
         scripts: PathBuf::new(),
         changes,
         growth_changes: 300_000,
@@ -127,6 +131,7 @@ fn run(run: Run) -> Result<(), String> {
     let context = Context {
         python: installed(run.python),
         ministack: installed(run.ministack),
+        function: installed(run.function),
         scripts: run.scripts,
         growth_changes: if run.full { 10_000_000 } else { 300_000 },
         rounds: run.rounds,
@@ -134,13 +139,14 @@ fn run(run: Run) -> Result<(), String> {
     };
     let wanted = |group: &str| run.groups.is_empty() || run.groups.iter().any(|name| name == group);
     let mut rows = Vec::new();
-    let groups: [(&str, Group); 6] = [
+    let groups: [(&str, Group); 7] = [
         ("append", cases::append::rows),
         ("compaction", cases::compaction::rows),
         ("replay", cases::replay::rows),
         ("lookup", cases::lookup::rows),
         ("rivals", cases::rivals::rows),
         ("restore", cases::restore::rows),
+        ("trigger", cases::function::rows),
     ];
     for (name, measured) in groups.into_iter().filter(|(name, _)| wanted(name)) {
         eprintln!("bench: {name}");

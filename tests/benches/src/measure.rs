@@ -122,7 +122,17 @@ pub fn processor_seconds() -> f64 {
 /// The most memory that this process has had so far, in bytes; 0 where the system does not tell.
 #[must_use]
 pub fn peak_memory() -> u64 {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return 0 };
+    peak_bytes("self")
+}
+
+/// The same of a process by its id, as a number to compute with.
+#[must_use]
+pub fn peak_memory_of(id: &str) -> f64 {
+    crate::number(peak_bytes(id))
+}
+
+fn peak_bytes(process: &str) -> u64 {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else { return 0 };
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()).unwrap_or(0) << 10
 }

@@ -28,7 +28,8 @@ pub const GROUPS: [(&str, &str); 7] = [
     ("sinks", "Sinks"),
     ("lookup", "Few records out of many"),
     ("rivals", "Beside DuckDB"),
-    ("restore", "Restore and cold start"),
+    ("restore", "Restore"),
+    ("trigger", "The function"),
 ];
 
 /// The measured part of `tests/BENCHMARKS.md`.

@@ -2,6 +2,7 @@
 
 pub mod append;
 pub mod compaction;
+pub mod function;
 pub mod growth;
 pub mod lookup;
 pub mod once;
@@ -25,6 +26,8 @@ pub struct Context {
     pub python: Option<PathBuf>,
     /// Where `MiniStack`'s Python is; none when it is not installed.
     pub ministack: Option<PathBuf>,
+    /// The trigger's package; none when it is not built.
+    pub function: Option<PathBuf>,
     /// Where the rivals' scripts are.
     pub scripts: PathBuf,
     /// Changes of a profile.

@@ -46,8 +46,6 @@ pub fn rows(context: &Context) -> Vec<Row> {
         Ok(rows) => rows,
         Err(why) => vec![Row::unmeasured("restore", CLIENT, Bar::AtMost(2.5), "µs", why)],
     });
-    let cold = "cold start of the function, to the first byte of its PUT";
-    rows.push(Row::unmeasured("restore", cold, Bar::None, "ms", "the bench does not measure it yet"));
     rows
 }
 
