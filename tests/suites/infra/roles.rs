@@ -8,11 +8,15 @@ pub(crate) mod policy;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_sdk_dynamodb::types::{AttributeValue, Tag};
+use aws_sdk_dynamodb::types::{AttributeValue, StreamSpecification, Tag};
 use journal::append::{Batch, append};
-use journal::model::{StreamRecord, Timeline};
+use journal::compact::{CompactOptions, compact_table};
+use journal::interrupt::Interrupt;
+use journal::model::{Second, StreamRecord, Timeline};
 use journal::store::{S3Store, WriteStore};
 use journal_tests::cloudformation::{CloudFormation, template_for_ministack};
 use journal_tests::faulty_proxy::Fault;
@@ -130,9 +134,8 @@ fn answer_once(guard: &Recorded, operation: &'static str, status: u16, body: &'s
     });
 }
 
-const TRIMMED: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#TrimmedDataAccessException","message":"too old"}"#;
-/// A record without a key, from a shard that goes on.
-const NOT_UNDERSTOOD: &str = r#"{"Records":[{"eventID":"1","eventName":"INSERT","dynamodb":{"SequenceNumber":"900000000000000000001"}}],
+/// A record of nothing, from a shard that goes on.
+const NOT_UNDERSTOOD: &str = r#"{"Records":[{"eventID":"1","eventName":"INSERT","dynamodb":{}}],
     "NextShardIterator":"none of this service's"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,30 +171,56 @@ async fn guards_role_allows_every_call_it_makes_and_none_that_it_never_makes() {
         "requestParameters": {"tableName": TABLE}}});
     let called = guard.invoke(&call).await;
     assert!(called["tables"][0]["repairs"][0].as_str().unwrap().contains("disabled"), "{called}");
-    // What the next iterator asks for is trimmed: a gap. Then comes a record that cannot be understood.
+    // A record comes that cannot be understood.
     write(&ministack, &["c"]).await;
-    answer_once(&guard, "GetShardIterator", 400, TRIMMED);
-    let _ = guard.invoke(&task).await;
-    assert!(has("gaps/").await, "no gap was stated");
-    write(&ministack, &["d"]).await;
     answer_once(&guard, "GetRecords", 200, NOT_UNDERSTOOD);
     let _ = guard.invoke(&task).await;
     assert!(has("quarantine/").await, "nothing is in quarantine");
-    // The table goes: its stream is drained.
-    write(&ministack, &["e"]).await;
-    tables.delete_table().table_name(TABLE).send().await.unwrap();
+    // The stream is switched off: it is drained, the time that nobody knows is a gap, and the timeline has its end.
+    write(&ministack, &["d"]).await;
+    let off = StreamSpecification::builder().stream_enabled(false).build().unwrap();
+    tables.update_table().table_name(TABLE).stream_specification(off).send().await.unwrap();
     let last = guard.invoke(&task).await;
     assert_eq!(last["tables"][0]["read"]["timelines_ended"], 1, "{last}");
-    assert!(has("end.json").await);
+    assert!(has("gaps/").await && has("end.json").await, "{last}");
+    // And the table goes.
+    tables.delete_table().table_name(TABLE).send().await.unwrap();
+    let _ = guard.invoke(&task).await;
     compare(&statements(&stacks, "GuardRole"), &guard.calls(), &["Log"]);
 }
 
-/// A month of changes as their batches left them, and what a fold left that was stopped.
+/// 1 April 2020.
+const APRIL: u64 = 1_585_699_200;
+
+/// A journal with a month that was compacted an hour ago, for nothing younger goes into a snapshot, and with the next month as its batches
+/// left it.
 async fn seed(store: &dyn WriteStore) -> Timeline {
     store.put_new(journal::layout::JOURNAL_DOCUMENT, journal_document()).await.unwrap();
+    let changes: Vec<Change> = Workload::new(Profile::w1().over_days(18_000, 13)).take(18_000).collect();
+    let (march, april): (Vec<Change>, Vec<Change>) = changes.into_iter().partition(|change| change.second() < APRIL);
+    let folder = tempfile::tempdir().unwrap();
+    let aside = journal::store::open_write(&journal::store::file_url(folder.path()).unwrap()).await.unwrap();
+    append_all(&*aside, &march).await;
+    let hour_ago = SystemTime::now() - Duration::from_hours(1);
+    let timeline = stream().unwrap().timeline().clone();
+    for object in aside.list_all(&journal::layout::segments_folder(&timeline)).await.unwrap() {
+        let file = File::options().write(true).open(folder.path().join(object.key)).unwrap();
+        file.set_modified(hour_ago).unwrap();
+    }
+    let now = Second::new(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let (options, never) = (CompactOptions::default(), Interrupt::never());
+    compact_table(Arc::clone(&aside), &timeline.table, now, &options, &never, |_| {}).await.unwrap();
+    let compacted = format!("{}3/", journal::layout::segments_folder(&timeline));
+    for object in aside.list_all(&compacted).await.unwrap() {
+        store.put_new(&object.key, aside.get(&object.key).await.unwrap()).await.unwrap();
+    }
+    append_all(store, &april).await;
+    timeline
+}
+
+async fn append_all(store: &dyn WriteStore, changes: &[Change]) {
     let stream = stream().unwrap();
-    let changes: Vec<Change> = Workload::new(Profile::w1().over_days(9_000, 30)).take(9_000).collect();
-    for batch in changes.chunks(300) {
+    for batch in changes.chunks(500) {
         let record = |change: &Change| StreamRecord {
             stream: stream.clone(),
             key_attributes: key_attributes().unwrap(),
@@ -200,7 +229,6 @@ async fn seed(store: &dyn WriteStore) -> Timeline {
         let records = batch.iter().map(record).collect();
         append(store, Batch { records, quarantined: Vec::new() }).await.unwrap();
     }
-    stream.timeline().clone()
 }
 
 fn journal_document() -> bytes::Bytes {
