@@ -21,7 +21,7 @@ pub struct Results {
 }
 
 /// Titles of the groups, in the order of the page.
-pub const GROUPS: [(&str, &str); 7] = [
+pub const GROUPS: [(&str, &str); 8] = [
     ("append", "Append"),
     ("compaction", "Compaction"),
     ("replay", "Replay"),
