@@ -22,6 +22,7 @@ pub(crate) use between::{ChangedKey, Span, changed_keys};
 pub use blame::{Origin, blame};
 pub use compare::{CompareError, CompareReport, CompareRequest, ItemDifference, compare};
 pub use difference::{Difference, Operation, differences};
+#[cfg(any(feature = "cli", feature = "sql"))]
 pub(crate) use history::key_schema_of;
 pub use history::{Actor, AuditError, Change, Direction, History, HistoryRequest, history};
 pub(crate) use inert::{InertJson, inert_lines};

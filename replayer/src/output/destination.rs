@@ -179,11 +179,13 @@ pub(super) struct PartialFile {
 
 impl PartialFile {
     /// Where it is for now.
+    #[cfg(feature = "sql")]
     pub(super) fn temporary(&self) -> &Path {
         self.file.path()
     }
 
     /// An error of writing to it.
+    #[cfg(feature = "sql")]
     pub(super) fn failed(&self, source: io::Error) -> OutputError {
         OutputError::Write { name: self.name.clone(), source }
     }
@@ -209,6 +211,7 @@ impl Destination {
     ///
     /// # Errors
     /// When it is no file, or one that is compressed as a whole.
+    #[cfg(feature = "sql")]
     pub(super) fn plain_file(self, format: &'static str) -> Result<PartialFile, OutputError> {
         let not_plain = |reason| OutputError::NotPlain { format, name: self.name.clone(), reason };
         let (Some((path, force)), Compressing::Plain(writer)) = (self.file, self.writer) else {

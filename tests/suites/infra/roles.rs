@@ -109,7 +109,7 @@ async fn the_triggers_role_allows_every_call_it_makes_and_none_that_it_never_mak
         event(vec![record("no stream at all", 4, false)]),
         event(vec![record("no stream at all", 4, false)]),
     ] {
-        let _ = trigger.invoke(payload).await;
+        let _ = trigger.invoke(&payload).await;
     }
     let statements = statements(&stacks, "StreamTriggerRole");
     let not_ours = [&BY_LAMBDA[..], &["ReadStreams"]].concat();

@@ -43,7 +43,7 @@ impl Recorded {
     }
 
     /// Invokes it; it must succeed.
-    pub(crate) async fn invoke(&mut self, event: impl ToString) -> Value {
+    pub(crate) async fn invoke(&mut self, event: &impl ToString) -> Value {
         let answer = self.api.invoke(event.to_string()).await;
         self.seen.extend(self.proxy.take_all());
         match answer {
