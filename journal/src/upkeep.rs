@@ -143,19 +143,24 @@ async fn one(
     if let Some(compact) = &options.compact {
         let before = report.compact;
         // The report is kept up to the step that fails.
-        compact_table(Arc::clone(store), table, now, compact, stop, |done| {
+        let done = compact_table(Arc::clone(store), table, now, compact, stop, |done| {
             report.compact = before;
             report.compact += *done;
         })
         .await?;
+        report.compact = before;
+        report.compact += done;
     }
     if let Some(snapshot) = &options.snapshot {
         let before = report.snapshot.clone();
-        snapshot_table(Arc::clone(store), table, now, snapshot, stop, |done| {
+        let done = snapshot_table(Arc::clone(store), table, now, snapshot, stop, |done| {
             report.snapshot = before.clone();
             report.snapshot += done.clone();
         })
         .await?;
+        // What was done after the last step is in the answer alone.
+        report.snapshot = before;
+        report.snapshot += done;
     }
     Ok(())
 }

@@ -261,6 +261,7 @@ async fn the_roles_of_compaction_and_verification_allow_every_call_they_make_and
     let dead = part.key.replace(name, &format!("{name}0"));
     store.put_new(&dead, store.get(&part.key).await.unwrap()).await.unwrap();
     // What was merged goes with the next runs, until nothing is due.
+    let mut reports = Vec::new();
     let mut deleted = 0;
     for run in 0.. {
         let report = compaction.invoke(&upkeep).await;
@@ -270,8 +271,12 @@ async fn the_roles_of_compaction_and_verification_allow_every_call_they_make_and
             break;
         }
         assert!(run < 10, "it has no end: {report}");
+        reports.push(report);
     }
-    assert!(deleted >= 1 && store.get(&dead).await.is_err(), "what a dead fold left is there still");
+    assert!(
+        deleted >= 1 && store.get(&dead).await.is_err(),
+        "{dead}, which a dead fold left, is there still: {reports:#?}"
+    );
     let verified = verification.invoke(&verify).await;
     assert_eq!(verified["reports"][0]["verdict"], "sound", "{verified}");
 
