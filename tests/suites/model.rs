@@ -203,7 +203,7 @@ async fn put_run(store: &MemoryStore, options: WriterOptions, records: &[ChangeR
 const MEMORIES: [usize; 3] = [48 << 20, 4 << 10, 1];
 
 fn options(memory_bytes_max: usize) -> MergeOptions {
-    MergeOptions { memory_bytes_max, spill_folder: None }
+    MergeOptions { memory_bytes_max, ..MergeOptions::default() }
 }
 
 /// Every second and every sequence number of a history, those around them too, with and without the position itself.

@@ -1,16 +1,16 @@
 //! The heap of the k-way merge: which run stands at the lowest (key, sequence number).
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use crate::error::Result;
-use crate::format::Decompressor;
-
+use super::ahead::{Loader, Workers};
 use super::run::OpenRun;
+use crate::error::Result;
 
 /// Runs in heap order. The first is always the one to visit next.
 pub(super) struct Heap {
     runs: Vec<Entry>,
-    decompressor: Decompressor,
+    loader: Loader,
     /// Records that were in more than one run.
     pub(super) duplicates: u64,
     /// Duplicates that did not say the same.
@@ -53,11 +53,11 @@ impl Entry {
 }
 
 impl Heap {
-    /// Brings every run to its first record. `compare_content` says whether duplicates are compared.
-    pub(super) fn new(runs: Vec<OpenRun>, compare_content: bool) -> Result<Self> {
+    /// Brings every run to its first record. `compare_content` says whether duplicates are compared; `workers` load blocks ahead.
+    pub(super) fn new(mut runs: Vec<OpenRun>, compare_content: bool, workers: Option<&Arc<Workers>>) -> Result<Self> {
         let mut heap = Self {
             runs: Vec::with_capacity(runs.len()),
-            decompressor: Decompressor::new()?,
+            loader: Loader::new(workers, runs.len())?,
             duplicates: 0,
             contradictions: 0,
             records: 0,
@@ -66,8 +66,11 @@ impl Heap {
             bound: None,
             scratch: [Vec::new(), Vec::new()],
         };
+        for run in &mut runs {
+            run.load_ahead(&heap.loader);
+        }
         for mut run in runs {
-            if run.advance(&mut heap.decompressor)? {
+            if run.advance(&mut heap.loader)? {
                 let mut entry = Entry { prefix: 0, run };
                 entry.set_prefix();
                 heap.runs.push(entry);
@@ -94,7 +97,7 @@ impl Heap {
     #[inline]
     pub(super) fn next(&mut self) -> Result<()> {
         let Some(entry) = self.runs.first_mut() else { return Ok(()) };
-        if entry.run.advance(&mut self.decompressor)? {
+        if entry.run.advance(&mut self.loader)? {
             self.records += 1;
             entry.set_prefix();
             if self.bound.is_none_or(|bound| entry.prefix < bound) {
@@ -139,7 +142,7 @@ impl Heap {
 
     fn advance_at(&mut self, at: usize) -> Result<()> {
         let Some(entry) = self.runs.get_mut(at) else { return Ok(()) };
-        if entry.run.advance(&mut self.decompressor)? {
+        if entry.run.advance(&mut self.loader)? {
             self.records += 1;
             entry.set_prefix();
             self.sift_down(at);

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio::runtime::Handle;
 
+use super::ahead::Workers;
 use super::fold::{KeyState, Thinner};
 use super::heap::Heap;
 use super::run::{self, BlocksRead, OpenRun, Opened, WHOLE_BYTES_MAX};
@@ -26,6 +28,8 @@ use crate::cut::{Cut, Position};
 const OPENING: usize = 16;
 /// Bounds of what one range read asks for.
 const SPAN_BYTES: Range<u64> = 64 << 10..2 << 20;
+/// Fewer blocks are loaded sooner than a thread is made.
+const BLOCKS_WORTH_THREADS: usize = 4;
 
 pub(super) struct Job {
     store: Arc<dyn ReadStore>,
@@ -34,6 +38,7 @@ pub(super) struct Job {
     stopped: Arc<AtomicBool>,
     report: MergeReport,
     key_attributes: Option<KeyAttributes>,
+    workers: Option<Arc<Workers>>,
 }
 
 /// Stops the thread when the caller no longer waits.
@@ -54,7 +59,8 @@ where
     let guard = StopOnDrop(stopped.clone());
     let handle = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
-        let mut job = Job { store, options, handle, stopped, report: MergeReport::default(), key_attributes: None };
+        let report = MergeReport::default();
+        let mut job = Job { store, options, handle, stopped, report, key_attributes: None, workers: None };
         work(&mut job).map(|()| job.report)
     });
     let result = thread.await.map_err(|error| MergeError::Thread { reason: error.to_string() })?;
@@ -87,7 +93,7 @@ impl Job {
         let keys = scan.keys.as_ref();
         let segments = select(inputs, RunKind::Segment);
         let runs = self.gather(&segments, scan, None, false)?;
-        let mut heap = Heap::new(runs, true)?;
+        let mut heap = self.heap(runs, true)?;
         let mut scratch = Vec::new();
         let mut last_key: Option<Vec<u8>> = None;
         while let Some(run) = heap.top() {
@@ -140,7 +146,7 @@ impl Job {
             runs = self.gather(&segments, scan, Some(cut), false)?;
         }
         runs.extend(self.gather(&snapshots, scan, Some(cut), true)?);
-        let mut heap = Heap::new(runs, false)?;
+        let mut heap = self.heap(runs, false)?;
         let mut state = KeyState::default();
         while let Some(run) = heap.top() {
             if state.is_other(run.cursor.key()) {
@@ -190,6 +196,14 @@ impl Job {
 
     fn check_stopped(&self) -> Result<()> {
         if self.stopped.load(Ordering::Relaxed) { Err(MergeError::Stopped.into()) } else { Ok(()) }
+    }
+
+    /// Brings runs into the order of the merge, with other threads beside this one where there are blocks for them.
+    fn heap(&mut self, runs: Vec<OpenRun>, compare_content: bool) -> Result<Heap> {
+        if self.workers.is_none() && runs.iter().map(OpenRun::blocks).sum::<usize>() >= BLOCKS_WORTH_THREADS {
+            self.workers = Workers::beside(self.options.threads);
+        }
+        Heap::new(runs, compare_content, self.workers.as_ref())
     }
 
     fn finish(&mut self, heap: &Heap) {
@@ -259,7 +273,7 @@ impl Job {
                 (Err((_, error)), _) => return Err(error),
             };
             let Some(run) = self.accept(opened, handle, kind, wanted)? else { continue };
-            memory = memory.saturating_add(run.memory_bytes());
+            memory = memory.saturating_add(run.memory_bytes(self.options.threads > NonZeroUsize::MIN));
             runs.push(run);
             if memory > self.options.memory_bytes_max && runs.len() > 1 {
                 return Ok(Group { runs, last: false });
@@ -343,7 +357,7 @@ impl Job {
             options.kind = FormatKind::Snapshot;
         }
         let mut writer = RunWriter::new(options, stream, names, first_sequence, first_second)?;
-        let mut heap = Heap::new(runs, thin.is_none())?;
+        let mut heap = self.heap(runs, thin.is_none())?;
         if heap.top().is_none() {
             self.finish(&heap);
             return Ok(None);
@@ -386,7 +400,7 @@ impl Job {
             let mut memory = 0usize;
             for (file, size) in spilled {
                 let run = OpenRun::from_file(file, size)?;
-                memory = memory.saturating_add(run.memory_bytes());
+                memory = memory.saturating_add(run.memory_bytes(self.options.threads > NonZeroUsize::MIN));
                 runs.push(run);
                 if memory > self.options.memory_bytes_max && runs.len() > 2 {
                     next.extend(self.spill(std::mem::take(&mut runs), thin)?);

@@ -3,8 +3,9 @@
 //! What enters are the objects of runs (segments, snapshot parts); what leaves are records or items in key order, each
 //! once. Memory is bounded by [`MergeOptions::memory_bytes_max`]: when there are too many runs to hold a block of each,
 //! they are merged in groups into temporary runs first. Synchronous on a blocking thread; the store's answers are
-//! fetched ahead. Knows nothing of tables, coverage or sinks.
+//! fetched ahead, and blocks are checked and decompressed ahead by other threads. Knows nothing of tables, coverage or sinks.
 
+mod ahead;
 mod error;
 mod fold;
 mod heap;
@@ -14,6 +15,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +57,9 @@ pub struct RunInput {
     pub until: Option<Cut>,
 }
 
+/// Threads of a merge by default, where there are as many processors.
+const THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+
 /// Bounds of a merge.
 #[derive(Debug, Clone)]
 pub struct MergeOptions {
@@ -62,11 +67,15 @@ pub struct MergeOptions {
     pub memory_bytes_max: usize,
     /// Where temporary files go; the system's folder when none.
     pub spill_folder: Option<PathBuf>,
+    /// Threads that work on it, that of the visits among them; the others check and decompress blocks ahead.
+    pub threads: NonZeroUsize,
 }
 
 impl Default for MergeOptions {
     fn default() -> Self {
-        Self { memory_bytes_max: 48 << 20, spill_folder: None }
+        // A few at most: more blocks ahead take more memory, and the visits keep one thread.
+        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(THREADS);
+        Self { memory_bytes_max: 48 << 20, spill_folder: None, threads }
     }
 }
 

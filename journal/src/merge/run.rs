@@ -6,11 +6,12 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::ahead::{Block, Loader, Pending};
 use super::{RunInput, UnreadableList};
 use crate::cut::Cut;
 use crate::error::{Kind, Result};
 use crate::format::{
-    BlockCursor, Columns, Decompressor, Header, Layout, RunKind, TAIL_BYTES, Tail, Top, TopLayout, read_tail, read_top,
+    BlockCursor, Columns, Header, Layout, RunKind, TAIL_BYTES, Tail, Top, TopLayout, read_tail, read_top,
 };
 use crate::model::{Second, SequenceNumber};
 use crate::store::{ReadStore, StoreError};
@@ -38,7 +39,7 @@ enum Source {
         span: Option<(Range<u64>, Bytes)>,
     },
     /// A temporary file of ours.
-    File { file: File, buffer: Vec<u8> },
+    File(File),
 }
 
 struct Fetch {
@@ -68,8 +69,12 @@ pub(super) struct OpenRun {
     pub(super) bytes_read: u64,
     source: Source,
     read: BlocksRead,
-    /// How many of the blocks are behind.
-    done: usize,
+    /// How many of the blocks have been fetched.
+    fetched: usize,
+    /// Those of them that are being loaded, in order; an error is told when its block is wanted.
+    ahead: VecDeque<Result<Pending>>,
+    /// Cursors whose block is behind.
+    spare: Vec<BlockCursor>,
     /// Whether the rest of the block at hand cannot be read and is left.
     broken: bool,
 }
@@ -251,7 +256,9 @@ impl OpenRun {
             bytes_read: opened.bytes_read,
             source,
             read,
-            done: 0,
+            fetched: 0,
+            ahead: VecDeque::new(),
+            spare: Vec::new(),
             broken: false,
         }
     }
@@ -281,7 +288,7 @@ impl OpenRun {
             from: None,
             until: None,
             bytes_read: 0,
-            source: Source::File { file, buffer: Vec::new() },
+            source: Source::File(file),
             read: BlocksRead {
                 blocks,
                 columns: Columns::All,
@@ -290,9 +297,16 @@ impl OpenRun {
                 unreadable: None,
                 all_before: false,
             },
-            done: 0,
+            fetched: 0,
+            ahead: VecDeque::new(),
+            spare: Vec::new(),
             broken: false,
         })
+    }
+
+    /// How many blocks are read of it.
+    pub(super) fn blocks(&self) -> usize {
+        self.read.blocks.len()
     }
 
     /// Whether all records of the run have happened at the cut, so that the last one of a key is all that is needed of it.
@@ -301,17 +315,18 @@ impl OpenRun {
         self.read.all_before && self.from.is_none() && self.read.unreadable.is_none()
     }
 
-    /// Memory that the run takes while it is read, in bytes.
-    pub(super) fn memory_bytes(&self) -> usize {
+    /// Memory that the run takes while it is read, in bytes; more when other threads load a block `ahead`.
+    pub(super) fn memory_bytes(&self, ahead: bool) -> usize {
         let block = self.tail.blocks.iter().map(crate::format::BlockEntry::raw_bytes).max().unwrap_or(0);
+        let loaded = if ahead && self.read.blocks.len() > 1 { block.saturating_mul(2) } else { block };
         let index = self.tail.blocks.len() * 256;
         let fetched = match &self.source {
             Source::Whole(bytes) => bytes.len(),
             Source::Ranged { .. } if self.read.narrow => NARROW_AHEAD.saturating_mul(block),
             Source::Ranged { .. } => (SPANS_AHEAD + 1) * usize::try_from(self.read.span_bytes).unwrap_or(usize::MAX),
-            Source::File { .. } => block,
+            Source::File(_) => block,
         };
-        block.saturating_add(fetched).saturating_add(index)
+        loaded.saturating_add(fetched).saturating_add(index)
     }
 
     /// Where the record that it stands at comes in the order of the merge: items of a snapshot come before the records of
@@ -323,9 +338,9 @@ impl OpenRun {
 
     /// Goes to the next record; false at the end of the run.
     #[inline]
-    pub(super) fn advance(&mut self, decompressor: &mut Decompressor) -> Result<bool> {
+    pub(super) fn advance(&mut self, loader: &mut Loader) -> Result<bool> {
         loop {
-            match (self.step(decompressor), &self.read.unreadable) {
+            match (self.step(loader), &self.read.unreadable) {
                 // The other blocks may be whole.
                 (Err(error), Some(list)) if error.kind() == Kind::Corrupt => {
                     list.add(&self.object, &error);
@@ -337,7 +352,7 @@ impl OpenRun {
     }
 
     #[inline]
-    fn step(&mut self, decompressor: &mut Decompressor) -> Result<bool> {
+    fn step(&mut self, loader: &mut Loader) -> Result<bool> {
         loop {
             while !self.broken && self.cursor.advance()? {
                 let second = self.cursor.second();
@@ -347,30 +362,81 @@ impl OpenRun {
                     return Ok(true);
                 }
             }
-            if self.done == self.read.blocks.len() {
+            if self.ahead.is_empty() && self.fetched >= self.read.blocks.len() {
                 return Ok(false);
             }
-            self.load_next(decompressor)?;
+            self.load_next(loader)?;
             self.broken = false;
         }
     }
 
-    fn load_next(&mut self, decompressor: &mut Decompressor) -> Result<()> {
-        let Some(number) = self.read.blocks.get(self.done).copied() else { return Ok(()) };
-        self.done += 1;
-        let Some(entry) = self.tail.blocks.get(number) else { return Ok(()) };
-        let named = self.tail.first_block.saturating_add(number);
-        let columns = self.read.columns;
-        let range = if self.read.narrow { entry.range_of(columns) } else { entry.range() };
+    fn load_next(&mut self, loader: &mut Loader) -> Result<()> {
+        self.load_ahead(loader);
+        match self.ahead.pop_front() {
+            Some(pending) => {
+                let next = loader.take(&pending?)?;
+                self.spare.push(std::mem::replace(&mut self.cursor, next));
+                self.load_ahead(loader);
+            }
+            None => {
+                if let Some((number, stored)) = self.fetch_next()?
+                    && let Some(entry) = self.tail.blocks.get(number)
+                {
+                    let named = self.tail.first_block.saturating_add(number);
+                    self.cursor.load_columns(loader.decompressor(), named, entry, &stored, self.read.columns)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets other threads, if there are any, load the next blocks. Waits for no bytes while there is a block to go on with.
+    pub(super) fn load_ahead(&mut self, loader: &Loader) {
+        while self.ahead.len() < loader.ahead()
+            && self.fetched < self.read.blocks.len()
+            && (self.ahead.is_empty() || self.is_next_here())
+        {
+            let fetched = self.fetch_next();
+            let columns = self.read.columns;
+            let pending = fetched.map(|fetched| {
+                let (number, stored) = fetched?;
+                let entry = self.tail.blocks.get(number)?.clone();
+                let number = self.tail.first_block.saturating_add(number);
+                let fresh = || BlockCursor::new(&self.object, self.tail.footer.clone());
+                let cursor = self.spare.pop().unwrap_or_else(fresh);
+                Some(loader.submit(Block { cursor, number, entry, stored, columns }))
+            });
+            self.ahead.extend(pending.transpose());
+        }
+    }
+
+    /// The bytes of the block that is fetched next.
+    fn next_range(&self) -> Option<(usize, Range<u64>)> {
+        let number = *self.read.blocks.get(self.fetched)?;
+        let entry = self.tail.blocks.get(number)?;
+        Some((number, if self.read.narrow { entry.range_of(self.read.columns) } else { entry.range() }))
+    }
+
+    /// Whether its bytes can be had without waiting.
+    fn is_next_here(&self) -> bool {
+        let Source::Ranged { span, under_way, .. } = &self.source else { return true };
+        let Some((_, range)) = self.next_range() else { return true };
+        covers(span.as_ref(), &range) || under_way.front().is_some_and(|fetch| fetch.task.is_finished())
+    }
+
+    /// Fetches the next block: its number and stored bytes.
+    fn fetch_next(&mut self) -> Result<Option<(usize, Bytes)>> {
+        let next = self.next_range();
+        self.fetched += 1;
+        let Some((number, range)) = next else { return Ok(None) };
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        match &mut self.source {
+        let stored = match &mut self.source {
             Source::Whole(bytes) => {
-                let start = usize::try_from(range.start).unwrap_or(usize::MAX);
-                let stored = start.checked_add(length).and_then(|end| bytes.get(start..end)).unwrap_or_default();
-                self.cursor.load_columns(decompressor, named, entry, stored, columns)?;
-                if self.done == self.read.blocks.len() {
+                let stored = part_of(bytes, range.start, length);
+                if self.fetched == self.read.blocks.len() {
                     self.source = Source::Whole(Bytes::new());
                 }
+                stored
             }
             Source::Ranged { store, handle, under_way, next, span } => {
                 let ahead = if self.read.narrow { NARROW_AHEAD } else { SPANS_AHEAD };
@@ -381,30 +447,39 @@ impl OpenRun {
                     let task = handle.spawn(async move { store.get_range(&object, asked).await });
                     under_way.push_back(Fetch { range: wanted, task });
                 }
-                if !span.as_ref().is_some_and(|(have, _)| have.start <= range.start && range.end <= have.end) {
-                    let Some(mut fetch) = under_way.pop_front() else { return Ok(()) };
+                if !covers(span.as_ref(), &range) {
+                    let Some(mut fetch) = under_way.pop_front() else { return Ok(None) };
                     let bytes = handle
                         .block_on(&mut fetch.task)
                         .map_err(|error| super::MergeError::Thread { reason: error.to_string() })??;
                     self.bytes_read = self.bytes_read.saturating_add(u64::try_from(bytes.len()).unwrap_or(0));
                     *span = Some((fetch.range.clone(), bytes));
                 }
-                if let Some((have, bytes)) = span {
-                    let start = usize::try_from(range.start.saturating_sub(have.start)).unwrap_or(usize::MAX);
-                    let stored = start.checked_add(length).and_then(|end| bytes.get(start..end)).unwrap_or_default();
-                    self.cursor.load_columns(decompressor, named, entry, stored, columns)?;
-                }
+                let Some((have, bytes)) = span else { return Ok(None) };
+                part_of(bytes, range.start.saturating_sub(have.start), length)
             }
-            Source::File { file, buffer } => {
+            Source::File(file) => {
                 let fail = |source| super::MergeError::Spill { action: "read", folder: std::env::temp_dir(), source };
-                buffer.resize(length, 0);
+                let mut buffer = vec![0; length];
                 file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
-                file.read_exact(buffer).map_err(fail)?;
-                self.cursor.load_columns(decompressor, named, entry, buffer, columns)?;
+                file.read_exact(&mut buffer).map_err(fail)?;
+                Bytes::from(buffer)
             }
-        }
-        Ok(())
+        };
+        Ok(Some((number, stored)))
     }
+}
+
+/// Whether a span that was fetched has these bytes of the object.
+fn covers(span: Option<&(Range<u64>, Bytes)>, range: &Range<u64>) -> bool {
+    span.is_some_and(|(have, _)| have.start <= range.start && range.end <= have.end)
+}
+
+/// The bytes from `start` on; none where there are not so many.
+fn part_of(bytes: &Bytes, start: u64, length: usize) -> Bytes {
+    let start = usize::try_from(start).unwrap_or(usize::MAX);
+    let part = start.checked_add(length).and_then(|end| bytes.get(start..end));
+    part.map_or_else(Bytes::new, |part| bytes.slice_ref(part))
 }
 
 /// The blocks from the one at place `first` that fit one span, at least one: the place after them, and their bytes.

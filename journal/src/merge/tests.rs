@@ -73,7 +73,7 @@ async fn state(
     let items = Arc::new(Mutex::new(BTreeMap::new()));
     let into = items.clone();
     let read: Arc<dyn ReadStore> = store.clone();
-    let options = MergeOptions { memory_bytes_max: memory, spill_folder: None };
+    let options = MergeOptions { memory_bytes_max: memory, ..MergeOptions::default() };
     let report = for_each_item(read, inputs.to_vec(), cut, None, options, move |item| {
         into.lock().unwrap().insert(item.key.to_vec(), item.image.to_vec());
         Ok(())
@@ -115,7 +115,7 @@ async fn every_record_is_visited_once_in_order_though_it_lies_in_two_runs() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let into = seen.clone();
         let read: Arc<dyn ReadStore> = store.clone();
-        let options = MergeOptions { memory_bytes_max: memory, spill_folder: None };
+        let options = MergeOptions { memory_bytes_max: memory, ..MergeOptions::default() };
         let report = for_each_record(read, inputs.clone(), None, options, move |record| {
             into.lock().unwrap().push((record.key.to_vec(), record.sequence, record.old.map(<[u8]>::to_vec)));
             Ok(())
@@ -178,4 +178,64 @@ async fn a_compacted_run_gives_the_state_that_its_segments_give() {
             assert!(state(&store, &both, cut, 64 << 20).await.0 == expected, "{parts} runs and a segment at {at}");
         }
     }
+}
+
+/// Other threads change neither what is given nor its order, whatever the memory; and a corrupt block is the same error at the same
+/// place, after the same visits.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_number_of_threads_gives_the_same_records_and_the_same_error() {
+    let store = Arc::new(MemoryStore::default());
+    let (mut inputs, mut records) = segments(&store).await;
+    records.sort_by(|a, b| (&a.key, a.sequence).cmp(&(&b.key, b.sequence)));
+    let stream = StreamArn::parse("arn:aws:dynamodb:x:0:table/notes/stream/1").unwrap();
+    let options = WriterOptions { block_bytes: 4 << 10, ..WriterOptions::columns() };
+    let run = RunWriter::encode(options, stream, names(), &records).unwrap();
+    store.put_new("compacted", Bytes::from(run.bytes.clone())).await.unwrap();
+    let mut broken = run.bytes;
+    let middle = broken.len() / 2;
+    broken[middle] ^= 1;
+    store.put_new("broken", Bytes::from(broken)).await.unwrap();
+    let input =
+        |key: &str| RunInput { key: key.to_owned(), size: run.size, kind: RunKind::Segment, from: None, until: None };
+    inputs.truncate(3);
+    for (object, sound) in [("compacted", true), ("broken", false)] {
+        inputs.push(input(object));
+        let mut expected = None;
+        for (threads, memory) in [(1, 48 << 20), (2, 48 << 20), (3, 48 << 20), (8, 200 << 10)] {
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let into = seen.clone();
+            let threads = NonZeroUsize::new(threads).unwrap();
+            let options = MergeOptions { memory_bytes_max: memory, threads, ..MergeOptions::default() };
+            let read: Arc<dyn ReadStore> = store.clone();
+            let merged = for_each_record(read, inputs.clone(), None, options, move |record| {
+                into.lock().unwrap().push((record.key.to_vec(), record.sequence, record.new.map(<[u8]>::to_vec)));
+                Ok(())
+            })
+            .await;
+            assert_eq!(merged.is_ok(), sound);
+            let found = (std::mem::take(&mut *seen.lock().unwrap()), merged.map_err(|error| error.to_string()).err());
+            assert!(memory < 1 << 20 || !found.0.is_empty());
+            // What was merged in groups first fails before the first visit.
+            if memory > 1 << 20 || sound {
+                assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{object}, {threads} threads");
+            }
+        }
+        inputs.pop();
+    }
+}
+
+/// A visit that fails while other threads load blocks ends the merge, and they end with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visit_that_fails_ends_the_merge_on_all_threads() {
+    let store = Arc::new(MemoryStore::default());
+    let (inputs, _) = segments(&store).await;
+    let options = MergeOptions { threads: NonZeroUsize::new(4).unwrap(), ..MergeOptions::default() };
+    let read: Arc<dyn ReadStore> = store.clone();
+    let mut visits = 0;
+    let merged = for_each_record(read, inputs, None, options, move |_| {
+        visits += 1;
+        if visits == 100 { Err(MergeError::Stopped.into()) } else { Ok(()) }
+    })
+    .await;
+    assert_eq!(merged.unwrap_err().kind(), crate::error::Kind::Interrupted);
 }

@@ -274,12 +274,12 @@ impl ItemKey {
     /// As `decode`.
     pub fn decode_slice(bytes: &[u8], names: &KeyAttributes) -> Result<Attributes, KeyError> {
         let parts = KeyParts::of(bytes, names)?.0.into_iter().flatten();
-        let named = names
+        let values = names
             .as_slice()
             .iter()
             .zip(parts)
             .map(|(attribute, part)| Ok((attribute.name.clone(), part.into_value().ok_or(KeyError::Malformed)?)));
-        named.collect()
+        values.collect()
     }
 }
 

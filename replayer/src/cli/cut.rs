@@ -1,5 +1,6 @@
 //! The arguments that name a table, a cut and a selection, and what is said about the plan that comes of them.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use clap::Args;
@@ -154,6 +155,9 @@ pub struct MergeArgs {
     /// Memory for reading, in MiB; more runs than fit are merged in groups through temporary files
     #[arg(long, value_name = "MIB", default_value_t = 48, value_parser = clap::value_parser!(u32).range(8..=65_536))]
     pub memory_mib: u32,
+    /// Threads for reading; as many as there are processors, up to four, when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
 }
 
 impl MergeArgs {
@@ -161,6 +165,8 @@ impl MergeArgs {
     #[must_use]
     pub fn options(&self) -> MergeOptions {
         let bytes = usize::try_from(self.memory_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20);
-        MergeOptions { memory_bytes_max: bytes, ..MergeOptions::default() }
+        let default = MergeOptions::default();
+        let threads = self.threads.and_then(|threads| NonZeroUsize::new(usize::from(threads)));
+        MergeOptions { memory_bytes_max: bytes, threads: threads.unwrap_or(default.threads), ..default }
     }
 }

@@ -92,7 +92,7 @@ pub(crate) async fn state(
     let items = Arc::new(Mutex::new(State::new()));
     let into = Arc::clone(&items);
     let from: Arc<dyn ReadStore> = store.clone();
-    let options = MergeOptions { memory_bytes_max: memory, spill_folder: None };
+    let options = MergeOptions { memory_bytes_max: memory, ..MergeOptions::default() };
     let report = for_each_item(from, inputs, cut, None, options, move |item| {
         let key = ItemKey::from_bytes(Bytes::copy_from_slice(item.key));
         into.lock().unwrap().insert(key, Image::from_bytes(Bytes::copy_from_slice(item.image)));

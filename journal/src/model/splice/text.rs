@@ -83,6 +83,10 @@ fn clean_length(bytes: &[u8]) -> usize {
     clean + bytes.get(clean..).unwrap_or_default().iter().take_while(|byte| !is_special(**byte)).count()
 }
 
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "a branch would keep the look at many bytes from being one of vectors"
+)]
 fn is_special(byte: u8) -> bool {
     (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
