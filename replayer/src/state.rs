@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use journal::error::{Classify, Kind, Result};
 use journal::interrupt::Interrupt;
-use journal::model::{Attributes, Image, Second, SequenceNumber};
+use journal::model::{Attributes, Image, KeyAttributes, Second, SequenceNumber, Splicer};
 use journal::store::ReadStore;
 use thiserror::Error;
 
@@ -72,6 +72,18 @@ pub struct Selection {
     pub limit: Option<u64>,
 }
 
+impl Selection {
+    /// Whether the range of keys says which items are wanted, so that none need be looked into.
+    fn is_by_range_alone(&self) -> bool {
+        self.keys.begins_with.is_none() && self.filter.is_none()
+    }
+
+    /// Whether an item of the range is wanted. An item has its key's attributes under their names.
+    fn contains(&self, item: &Attributes) -> bool {
+        self.keys.contains(item) && self.filter.as_ref().is_none_or(|filter| filter.accepts(item))
+    }
+}
+
 /// One live item, decoded.
 #[derive(Debug)]
 pub struct Item<'a> {
@@ -85,6 +97,69 @@ pub struct Item<'a> {
     pub sequence: Option<SequenceNumber>,
     /// That record's second.
     pub second: Option<Second>,
+}
+
+/// One live item as its bytes.
+#[derive(Debug)]
+pub struct EncodedItem<'a> {
+    /// The encoded key.
+    pub key: &'a [u8],
+    /// The canonical image: its other attributes.
+    pub image: &'a [u8],
+    /// The record that made it so; none when it comes from a baseline.
+    pub sequence: Option<SequenceNumber>,
+    /// That record's second.
+    pub second: Option<Second>,
+    schema: &'a KeySchema,
+    /// What it says, where the selection had to know.
+    decoded: Option<(Attributes, ItemHash)>,
+}
+
+impl<'a> EncodedItem<'a> {
+    /// Appends the item to `out` as one JSON object in the splicer's spelling, and gives its part of the state digest.
+    ///
+    /// # Errors
+    /// When its bytes are not a key of the table, or no image.
+    pub fn splice(&self, splicer: &Splicer, out: &mut Vec<u8>) -> Result<ItemHash> {
+        let seen = splicer.splice(self.key, self.image, out).map_err(|error| self.unreadable(&error))?;
+        match &self.decoded {
+            Some((_, hash)) => Ok(*hash),
+            None if seen.plain_numbers => Ok(ItemHash::of_bytes(self.key, self.image)),
+            None => self.decode().map(|(_, hash)| hash),
+        }
+    }
+
+    fn unreadable(&self, error: &dyn std::error::Error) -> StateError {
+        StateError::Item { key: to_hex(self.key), reason: error.to_string() }
+    }
+
+    /// All attributes, and the item's part of the state digest.
+    fn decode(&self) -> Result<(Attributes, ItemHash)> {
+        let key_values = self.schema.decode(self.key).map_err(|error| self.unreadable(&error))?;
+        let mut attributes = Image::decode_slice(self.image).map_err(|error| self.unreadable(&error))?;
+        let names = self.schema.attributes();
+        let hash = ItemHash::of(names, (self.key, &key_values), (self.image, &attributes))?;
+        attributes.extend(key_values);
+        Ok((attributes, hash))
+    }
+
+    /// Names and types of the table's key.
+    #[must_use]
+    pub fn key_attributes(&self) -> &KeyAttributes {
+        self.schema.attributes()
+    }
+
+    /// Decodes it.
+    ///
+    /// # Errors
+    /// As [`EncodedItem::splice`].
+    pub fn into_item(mut self) -> Result<Item<'a>> {
+        let (attributes, hash) = match self.decoded.take() {
+            Some(decoded) => decoded,
+            None => self.decode()?,
+        };
+        Ok(Item { key: self.key, attributes, hash, sequence: self.sequence, second: self.second })
+    }
 }
 
 /// Whether a visitor wants more.
@@ -118,11 +193,37 @@ pub async fn visit_items<S, F>(
     options: MergeOptions,
     interrupt: &Interrupt,
     state: S,
-    visit: F,
+    mut visit: F,
 ) -> Result<(S, Visited)>
 where
     S: Send + 'static,
     F: FnMut(&mut S, Item<'_>) -> Result<Flow> + Send + 'static,
+{
+    let decode = move |state: &mut S, item: EncodedItem<'_>| {
+        let item = item.into_item()?;
+        let hash = item.hash;
+        Ok((visit(state, item)?, hash))
+    };
+    visit_encoded(store, plan, selection, options, interrupt, state, decode).await
+}
+
+/// As [`visit_items`], without decoding what the selection need not know: `visit` gives each item's part of the state digest, as
+/// [`EncodedItem::splice`] finds it on its way.
+///
+/// # Errors
+/// As [`visit_items`].
+pub async fn visit_encoded<S, F>(
+    store: Arc<dyn ReadStore>,
+    plan: &ReplayPlan,
+    selection: Selection,
+    options: MergeOptions,
+    interrupt: &Interrupt,
+    state: S,
+    visit: F,
+) -> Result<(S, Visited)>
+where
+    S: Send + 'static,
+    F: FnMut(&mut S, EncodedItem<'_>) -> Result<(Flow, ItemHash)> + Send + 'static,
 {
     // Without a key schema the journal has no record of the table, so there is nothing to merge.
     let Some(key) = plan.key.clone() else { return Ok((state, Visited::default())) };
@@ -180,27 +281,22 @@ struct Visitor<S, F> {
     cut_short: bool,
 }
 
-impl<S, F: FnMut(&mut S, Item<'_>) -> Result<Flow>> Visitor<S, F> {
+impl<S, F: FnMut(&mut S, EncodedItem<'_>) -> Result<(Flow, ItemHash)>> Visitor<S, F> {
     fn item(&mut self, item: ItemRef<'_>) -> Result<()> {
         if self.interrupt.requested() {
             return Err(StateError::Interrupted.into());
         }
-        let unreadable = |reason: String| StateError::Item { key: to_hex(item.key), reason };
-        let key_values = self.key.decode(item.key).map_err(|error| unreadable(error.to_string()))?;
-        if !self.selection.keys.contains(&key_values) {
-            return Ok(());
+        let ItemRef { key, image, sequence, second } = item;
+        let mut item = EncodedItem { key, image, sequence, second, schema: &self.key, decoded: None };
+        if !self.selection.is_by_range_alone() {
+            let (attributes, hash) = item.decode()?;
+            if !self.selection.contains(&attributes) {
+                return Ok(());
+            }
+            item.decoded = Some((attributes, hash));
         }
-        let attributes = Image::decode_slice(item.image).map_err(|error| unreadable(error.to_string()))?;
-        let names = self.key.attributes();
-        let hash = ItemHash::of(names, (item.key, &key_values), (item.image, &attributes))?;
-        let mut whole = attributes;
-        whole.extend(key_values);
-        if self.selection.filter.as_ref().is_some_and(|filter| !filter.accepts(&whole)) {
-            return Ok(());
-        }
+        let (flow, hash) = (self.visit)(&mut self.state, item)?;
         self.digest.add(hash);
-        let item = Item { key: item.key, attributes: whole, hash, sequence: item.sequence, second: item.second };
-        let flow = (self.visit)(&mut self.state, item)?;
         let limited = self.selection.limit.is_some_and(|limit| self.digest.items() >= limit);
         if flow == Flow::Enough || limited {
             self.cut_short = true;

@@ -1,6 +1,6 @@
 //! Exports: items in a file or on standard output.
 //!
-//! What enters are decoded items in key order; what leaves are bytes in one of five formats, spelled out in SEMANTICS.md,
+//! What enters are items in key order, decoded where the format needs to know what is in them; what leaves are bytes in one of five formats, spelled out in SEMANTICS.md,
 //! "Export formats". Knows nothing of runs or cuts.
 
 mod csv;
@@ -10,6 +10,7 @@ pub(crate) mod json;
 mod parquet;
 mod read_back;
 mod sink;
+mod spliced;
 #[cfg(feature = "sql")]
 mod sqlite;
 #[cfg(feature = "sql")]
@@ -29,7 +30,7 @@ use crate::audit::InertJson;
 use crate::digest::StateDigest;
 use crate::merge::{MergeOptions, MergeReport};
 use crate::plan::ReplayPlan;
-use crate::state::{Flow, Selection, StateError, Visited, stopped, visit_items};
+use crate::state::{Flow, Selection, StateError, Visited, stopped, visit_encoded, visit_items};
 
 pub use self::csv::{COLUMNS_MAX, CsvColumns};
 pub use destination::{Destination, OutputError};
@@ -150,14 +151,15 @@ pub async fn export(
     }
     let about = About::plan(plan);
     let sink = Sink::begin(format, look, destination, plan.key.as_ref(), &about)?;
-    let visited = visit_items(store, plan, selection, options, interrupt, (sink, 0u64), move |(sink, items), item| {
-        sink.item(&item.attributes)?;
-        *items += 1;
-        if items.is_multiple_of(256) {
-            progress(*items, total);
-        }
-        Ok(Flow::Continue)
-    });
+    let visited =
+        visit_encoded(store, plan, selection, options, interrupt, (sink, 0u64), move |(sink, items), item| {
+            let hash = sink.item(item)?;
+            *items += 1;
+            if items.is_multiple_of(256) {
+                progress(*items, total);
+            }
+            Ok((Flow::Continue, hash))
+        });
     let ((sink, items), visited) = visited.await?;
     let said = visited.clone();
     let bytes = finish(move || sink.finish(&about, &said), interrupt).await?;

@@ -5,10 +5,13 @@ use journal::model::Attributes;
 
 use super::csv::CsvColumns;
 use super::destination::{Destination, OutputError};
+use super::spliced::SplicedSink;
 #[cfg(feature = "sql")]
 use super::typed::{Layout, Seen};
-use super::{About, Format, Visited, write_item};
+use super::{About, Format, Visited};
+use crate::digest::ItemHash;
 use crate::key_schema::KeySchema;
+use crate::state::EncodedItem;
 
 /// What is learnt from all items before the first is written.
 pub(super) enum FirstLook {
@@ -46,7 +49,8 @@ impl FirstLook {
 
 /// A file that is being written, in one of the formats.
 pub(super) enum Sink {
-    Text(Format, Option<CsvColumns>, Box<Destination>),
+    Spliced(SplicedSink),
+    Csv(CsvColumns, Box<Destination>),
     #[cfg(feature = "sql")]
     Parquet(Box<super::parquet::ParquetSink>),
     #[cfg(feature = "sql")]
@@ -63,10 +67,10 @@ impl Sink {
         about: &About,
     ) -> Result<Self, OutputError> {
         Ok(match look {
-            FirstLook::None => Self::Text(format, None, Box::new(destination)),
+            FirstLook::None => Self::Spliced(SplicedSink::new(format, destination)),
             FirstLook::Csv(columns) => {
                 columns.write_header(&mut destination).map_err(|error| destination.failed(error))?;
-                Self::Text(format, Some(columns), Box::new(destination))
+                Self::Csv(columns, Box::new(destination))
             }
             #[cfg(feature = "sql")]
             FirstLook::Typed(seen) => {
@@ -80,10 +84,21 @@ impl Sink {
         })
     }
 
-    pub(super) fn item(&mut self, item: &Attributes) -> Result<(), OutputError> {
+    /// Writes an item; gives its part of the state digest.
+    pub(super) fn item(&mut self, item: EncodedItem<'_>) -> Result<ItemHash> {
+        if let Self::Spliced(sink) = self {
+            return sink.item(&item);
+        }
+        let item = item.into_item()?;
+        self.decoded(&item.attributes)?;
+        Ok(item.hash)
+    }
+
+    fn decoded(&mut self, item: &Attributes) -> Result<(), OutputError> {
         match self {
-            Self::Text(format, columns, destination) => {
-                write_item(*format, columns.as_ref(), item, destination).map_err(|error| destination.failed(error))
+            Self::Spliced(_) => Ok(()),
+            Self::Csv(columns, destination) => {
+                columns.write_row(item, destination).map_err(|error| destination.failed(error))
             }
             #[cfg(feature = "sql")]
             Self::Parquet(sink) => sink.item(item),
@@ -96,7 +111,8 @@ impl Sink {
     #[cfg_attr(not(feature = "sql"), expect(unused_variables, reason = "typed formats alone say more of themselves"))]
     pub(super) fn finish(self, about: &About, visited: &Visited) -> Result<u64, OutputError> {
         match self {
-            Self::Text(_, _, destination) => destination.finish(),
+            Self::Spliced(sink) => sink.finish(),
+            Self::Csv(_, destination) => destination.finish(),
             #[cfg(feature = "sql")]
             Self::Parquet(sink) => sink.finish(about, visited),
             #[cfg(feature = "sql")]

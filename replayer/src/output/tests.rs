@@ -6,6 +6,7 @@ use journal::model::{AttributeValue, KeyAttribute, KeyAttributes, KeyType, Numbe
 
 use super::*;
 use crate::key_schema::KeySchema;
+use crate::merge::{RunInput, RunKind};
 
 fn s(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
@@ -179,4 +180,81 @@ async fn one_who_asks_to_stop_need_not_wait_for_a_pipe_that_nobody_reads() {
     let refused = finish(move || destination.finish(), &interrupt).await.unwrap_err();
     assert_eq!(refused.kind(), journal::error::Kind::Interrupted);
     drop(reader);
+}
+
+/// A journal of these items, the key being `noteId`, and the plan of its state.
+async fn kept(items: &[Attributes]) -> (Arc<dyn ReadStore>, ReplayPlan) {
+    use journal::format::{RunWriter, WriterOptions};
+    use journal::model::{ChangeKind, ChangeRecord, Image, ItemKey, Second, SequenceNumber, StreamArn};
+    use journal::store::WriteStore as _;
+
+    let names = KeyAttributes::new(vec![KeyAttribute { name: "noteId".to_owned(), key_type: KeyType::S }]).unwrap();
+    let stream = StreamArn::parse("arn:aws:dynamodb:x:0:table/notes/stream/1").unwrap();
+    let record = |(number, item): (usize, &Attributes)| {
+        let (key, rest) = item.clone().into_iter().partition(|(name, _)| name == "noteId");
+        ChangeRecord {
+            key: ItemKey::encode(&names, &key).unwrap(),
+            sequence: SequenceNumber::parse(&(number + 1).to_string()).unwrap(),
+            second: Some(Second::new(1000).unwrap()),
+            kind: ChangeKind::Insert,
+            old: None,
+            new: Some(Image::encode(&rest).unwrap()),
+            user: None,
+        }
+    };
+    let mut records: Vec<ChangeRecord> = items.iter().enumerate().map(record).collect();
+    records.sort_by(|a, b| a.key.cmp(&b.key));
+    let run = RunWriter::encode(WriterOptions::rows(), stream.clone(), names.clone(), &records).unwrap();
+    let store = journal::store::memory::MemoryStore::new();
+    store.put_new("run", run.bytes.into()).await.unwrap();
+    let plan = ReplayPlan {
+        timeline: stream.timeline().clone(),
+        cut: journal::cut::Cut::at(Second::MAX),
+        inputs: vec![RunInput {
+            key: "run".to_owned(),
+            size: run.size,
+            kind: RunKind::Segment,
+            from: None,
+            until: None,
+        }],
+        key: Some(KeySchema::unordered(names)),
+        table: None,
+        interval: None,
+        base: None,
+        explanation: crate::plan::Explanation::default(),
+        left_out: 0,
+        partial: false,
+        notes: Vec::new(),
+    };
+    (Arc::new(store), plan)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_has_the_lines_and_the_digest_of_its_decoded_items() {
+    let simple = Attributes::from([("noteId".to_owned(), s("z")), ("count".to_owned(), n("100"))]);
+    let (store, plan) = kept(&[item(), simple]).await;
+    for (format, filter) in
+        [(Format::DynamodbJson, None), (Format::Json, None), (Format::DynamodbJson, Some("count = 100"))]
+    {
+        let filter = filter.map(|text| crate::filter::Filter::parse(text).unwrap());
+        let selection = Selection { filter, ..Selection::default() };
+        let (never, options) = (Interrupt::never(), MergeOptions::default());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.json");
+        let to = (format, Destination::file(&path, false).unwrap());
+        let exported = export(store.clone(), &plan, to, selection.clone(), options.clone(), &never, |_, _| ());
+        let report = exported.await.unwrap();
+        let keep = move |lines: &mut String, item: crate::state::Item<'_>| {
+            lines.push_str(&written(format, None, &item.attributes));
+            Ok(Flow::Continue)
+        };
+        let visited = visit_items(store.clone(), &plan, selection, options, &never, String::new(), keep);
+        let (lines, visited) = visited.await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), lines);
+        assert!(!lines.is_empty());
+        assert_eq!((report.items, report.digest), (visited.digest.items(), visited.digest));
+        if format == Format::DynamodbJson {
+            assert!(prove(&path, format, plan.key.as_ref().unwrap(), report.digest).unwrap());
+        }
+    }
 }
