@@ -99,6 +99,12 @@ impl Pair {
     pub fn share_by_clock(&self) -> Spread {
         Spread::of(self.rounds.iter().map(|(case, limit)| 100.0 * limit.clock / case.clock.max(1e-9)).collect())
     }
+
+    /// How many times as fast as the limit the case is, by the clock.
+    #[must_use]
+    pub fn times_by_clock(&self) -> Spread {
+        Spread::of(self.rounds.iter().map(|(case, limit)| limit.clock / case.clock.max(1e-9)).collect())
+    }
 }
 
 /// Times one call.

@@ -127,7 +127,7 @@ pub fn run(context: &Context, case: &str, rounds: usize) -> Result<String, Strin
                 }))
             }
         }
-        "replay" | "replay-limit" | "tail" => {
+        "replay" | "replay-threads" | "replay-limit" | "tail" => {
             let raw = case == "tail";
             let history = if raw {
                 context.raw(Profile::w1(), context.changes)
@@ -144,7 +144,11 @@ pub fn run(context: &Context, case: &str, rounds: usize) -> Result<String, Strin
                     0
                 }))
             } else {
-                let options = MergeOptions::default();
+                let mut options = MergeOptions::default();
+                if case == "replay" {
+                    // What valgrind counts is what one processor does.
+                    options.threads = std::num::NonZeroUsize::MIN;
+                }
                 repeat(Box::new(|| replay(runtime, &store, &inputs, &options).bytes_spilled))
             }
         }

@@ -1,6 +1,7 @@
 //! Replay: compacted runs and a raw tail beside R, sinks beside R with the same output.
 
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -35,12 +36,19 @@ pub fn rows(context: &Context) -> Vec<Row> {
     rows
 }
 
+const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
+/// On one thread, as the limits are: what is done on another is work all the same.
+fn alone() -> MergeOptions {
+    MergeOptions { threads: NonZeroUsize::MIN, ..MergeOptions::default() }
+}
+
 fn compacted(context: &Context, profile: Profile) -> Vec<Row> {
     let history = context.compacted(profile, context.changes);
     let store: Arc<dyn ReadStore> = history::open(&context.runtime, &history.folder);
     let inputs = history::inputs(&context.runtime, store.as_ref());
     let (touched, mut reader) = (touched(&history.folder, &inputs, false), Reader::default());
-    let options = MergeOptions::default();
+    let options = alone();
     let pair = Pair::measure(
         context.rounds,
         || {
@@ -63,7 +71,20 @@ fn compacted(context: &Context, profile: Profile) -> Vec<Row> {
         least: records / pair.processor().most / 1e6,
         most: records / pair.processor().least / 1e6,
     };
+    let two = MergeOptions { threads: TWO, ..alone() };
+    let cores = Pair::measure(
+        context.rounds,
+        || {
+            replay(&context.runtime, &store, &inputs, &two);
+        },
+        || {
+            replay(&context.runtime, &store, &inputs, &options);
+        },
+    );
+    let times = cores.times_by_clock();
     vec![
+        Row::spread("replay", what("times faster on two cores, clock"), Bar::AtLeast(1.85), "×", times)
+            .note("two threads beside one, in turns".to_owned()),
         Row::spread("replay", what("share of R, processor time"), Bar::AtLeast(90.0), "%", pair.share()).note(note),
         Row::spread("replay", what("share of R, clock"), Bar::None, "%", pair.share_by_clock()),
         Row::spread("replay", what("changes a second of processor"), Bar::AtLeast(2.0), "M/s", rate),
@@ -103,7 +124,7 @@ fn memory(context: &Context) -> Vec<Row> {
     let what = "replay of compacted runs, peak memory of the process";
     let bar = Bar::AtMost(64.0);
     let _ = context.compacted(Profile::w1(), context.changes);
-    match peak(context, "replay", context.changes) {
+    match peak(context, "replay-threads", context.changes) {
         Ok(cost) => vec![Row::new("replay", what, bar, "MB", cost.memory / 1e6)],
         Err(why) => vec![Row::unmeasured("replay", what, bar, "MB", why)],
     }
@@ -114,7 +135,7 @@ fn tail(context: &Context) -> Vec<Row> {
     let store: Arc<dyn ReadStore> = history::open(&context.runtime, &history.folder);
     let inputs = history::inputs(&context.runtime, store.as_ref());
     let (touched, mut reader) = (touched(&history.folder, &inputs, true), Reader::default());
-    let options = MergeOptions::default();
+    let options = alone();
     let mut report = journal::merge::MergeReport::default();
     let pair = Pair::measure(
         context.rounds.min(5),
@@ -183,7 +204,7 @@ fn sinks(context: &Context) -> Vec<Row> {
             &plan,
             (Format::DynamodbJson, destination),
             Selection::default(),
-            MergeOptions::default(),
+            alone(),
             &never,
             |_, _| {},
         );

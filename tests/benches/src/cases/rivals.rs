@@ -142,6 +142,6 @@ fn state(context: &Context) -> Result<Compared, String> {
     if items.0 != items.1 {
         return Err(format!("the two states differ: {} items, DuckDB {}", items.0, items.1));
     }
-    let memory = super::replay::peak(context, "replay", context.changes)?.memory;
+    let memory = super::replay::peak(context, "replay-threads", context.changes)?.memory;
     Ok(Compared { ours: Spread::of(ours), duck: Spread::of(duck), memory: (memory, peak), items })
 }
