@@ -1,10 +1,13 @@
 //! Every sink of `replay restore`: what it wrote is read by readers that are not ours, and compared with a plain reference.
 //!
 //! Files are read by Python's own modules and `DuckDB`, tables over plain HTTP. `JOURNAL_SINKS_FULL=yes` restores 200,000 items of
-//! 1,000,000 changes at ten seconds; the default is a hundredth of that.
+//! 1,000,000 changes: at ten seconds to files and into a table, at three to new tables, each of which the emulator takes minutes for.
+//! `JOURNAL_SINKS_SECONDS` is another number of seconds. The default is a hundredth of that.
 
 #[path = "sinks/settings.rs"]
 mod settings;
+#[path = "sinks/several.rs"]
+mod several;
 #[path = "sinks/table.rs"]
 mod table;
 #[path = "sinks/throttle.rs"]
@@ -32,13 +35,19 @@ fn readers(test: &str) -> Option<PathBuf> {
     python
 }
 
-/// Items, changes and cuts.
-fn scale() -> (u64, u64, u64) {
-    if std::env::var("JOURNAL_SINKS_FULL").is_ok_and(|full| full == "yes") {
-        (200_000, 1_000_000, 10)
-    } else {
-        (2_000, 10_000, 2)
-    }
+fn full() -> bool {
+    std::env::var("JOURNAL_SINKS_FULL").is_ok_and(|full| full == "yes")
+}
+
+/// Items and changes.
+fn scale() -> (u64, u64) {
+    if full() { (200_000, 1_000_000) } else { (2_000, 10_000) }
+}
+
+/// How many seconds, at the full scale and otherwise.
+fn seconds(of_full: u64, otherwise: u64) -> u64 {
+    let chosen = std::env::var("JOURNAL_SINKS_SECONDS").ok().map(|count| count.parse().unwrap());
+    if full() { chosen.unwrap_or(of_full) } else { otherwise }
 }
 
 #[track_caller]
@@ -72,10 +81,10 @@ fn report(program: Program) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_random_seconds_are_what_other_readers_find() {
     let Some(python) = readers("files_of_random_seconds_are_what_other_readers_find") else { return };
-    let (items, changes, count) = scale();
+    let (items, changes) = scale();
     let seed = journal_tests::seed::seeds([20])[0];
     let history = History::new(seed, items, changes).await;
-    for second in cuts(&history, seed, count) {
+    for second in cuts(&history, seed, seconds(10, 2)) {
         let reference = history.reference(second);
         let reference = reference.to_str().unwrap();
         let (expected, digest) = history.at(second);
@@ -94,6 +103,8 @@ async fn files_of_random_seconds_are_what_other_readers_find() {
             assert_eq!(report["items"], expected.len(), "seed {seed}, second {second}, {name}");
             assert_eq!(report["proven"], !matches!(format, "json" | "csv"));
             check(&python, &[format, file, reference]);
+            std::fs::remove_file(file).unwrap();
+            println!("second {second}: {} items in {name}", expected.len());
         }
     }
 }
@@ -102,11 +113,11 @@ async fn files_of_random_seconds_are_what_other_readers_find() {
 async fn new_tables_of_random_seconds_are_what_others_scan() {
     let test = "new_tables_of_random_seconds_are_what_others_scan";
     let (Some(python), Some(service)) = (readers(test), MiniStack::start_or_skip(test)) else { return };
-    let (items, changes, count) = scale();
+    let (items, changes) = scale();
     let seed = journal_tests::seed::seeds([20])[0];
     let history = History::new(seed, items, changes).await;
     service.make_bucket("imports", true).await;
-    for second in cuts(&history, seed, count) {
+    for second in cuts(&history, seed, seconds(3, 2)) {
         let reference = history.reference(second);
         let reference = reference.to_str().unwrap();
         let (_, digest) = history.at(second);
@@ -120,15 +131,78 @@ async fn new_tables_of_random_seconds_are_what_others_scan() {
             assert_eq!(report["digest"], digest.to_string(), "seed {seed}, second {second}, {sink}");
             assert_eq!(report["proven"], true);
             check(&python, &["table", &service.endpoint(), reference, &target]);
+            println!("second {second}: {} items {sink}", report["items"]);
         }
         let left = service.s3().await.list_objects_v2().bucket("imports").send().await.unwrap();
         assert!(left.contents().is_empty(), "the objects of an import are deleted");
     }
 }
 
+/// A table that is there goes from second to second; others write to it in between, and only what differs is written.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_throttles_and_resets_is_filled_near_the_rate_that_it_takes() {
-    let test = "a_table_that_throttles_and_resets_is_filled_near_the_rate_that_it_takes";
+async fn a_table_that_is_there_becomes_what_it_was_at_random_seconds() {
+    let test = "a_table_that_is_there_becomes_what_it_was_at_random_seconds";
+    let (Some(python), Some(service)) = (readers(test), MiniStack::start_or_skip(test)) else { return };
+    let (items, changes) = scale();
+    let seed = journal_tests::seed::seeds([20])[0];
+    let history = History::new(seed, items, changes).await;
+    let client = service.dynamodb().await;
+    let mut random = StdRng::seed_from_u64(seed);
+    let first = random.random_range(history.seconds.clone());
+    let begin = restore(&history, first).args(["--as", "live", "--partition-key", "noteId"]);
+    assert_eq!(report(begin.envs(service.environment()))["proven"], true);
+    // As far as half an hour away: what differs is what somebody would take back.
+    let near = first.saturating_sub(1800).max(*history.seconds.start())..=(first + 1800).min(*history.seconds.end());
+    let mut before = history.at(first).0.len();
+    for _ in 0..seconds(10, 3) {
+        let second = random.random_range(near.clone());
+        meddle(&client, &mut random, items).await;
+        let into = |more: &[&str]| {
+            let into = restore(&history, second).args(["--into", "live"]).args(more).envs(service.environment());
+            report(into)
+        };
+        let (expected, digest) = history.at(second);
+        let planned = into(&[]);
+        assert_eq!((&planned["applied"], &planned["digest"]), (&Value::from(false), &Value::from(digest.to_string())));
+        let still = client.scan().table_name("live").select(aws_sdk_dynamodb::types::Select::Count);
+        let still: i32 =
+            still.into_paginator().send().try_collect().await.unwrap().iter().map(aws_sdk_dynamodb::operation::scan::ScanOutput::count).sum();
+        let counted = |report: &Value, name: &str| report[name].as_u64().unwrap();
+        let unwritten = u64::try_from(still).unwrap();
+        let differing: u64 = ["missing", "different", "unexpected"].iter().map(|name| counted(&planned, name)).sum();
+        let wanted = u64::try_from(expected.len()).unwrap();
+        assert_eq!(
+            unwritten,
+            wanted + counted(&planned, "unexpected") - counted(&planned, "missing"),
+            "nothing was written"
+        );
+        let done = into(&["--apply"]);
+        assert_eq!((&done["proven"], &done["digest"]), (&Value::from(true), &Value::from(digest.to_string())));
+        assert_eq!(counted(&done, "written"), differing, "seed {seed}, second {second}: only what differs is written");
+        let reference = history.reference(second);
+        check(&python, &["table", &service.endpoint(), reference.to_str().unwrap(), "live"]);
+        println!("second {second}: {differing} of {before} items were written or deleted");
+        before = expected.len();
+    }
+}
+
+/// Somebody else's writes: an item overwritten, one more, one deleted.
+async fn meddle(client: &aws_sdk_dynamodb::Client, random: &mut StdRng, items: u64) {
+    use aws_sdk_dynamodb::types::AttributeValue;
+    let mut key = || {
+        let number = random.random_range(0..items);
+        (AttributeValue::S(format!("note-{}", number / 3)), AttributeValue::N((number % 3).to_string()))
+    };
+    let put = |(note, at)| client.put_item().table_name("live").item("noteId", note).item("at", at);
+    put(key()).item("content", AttributeValue::S("overwritten".to_owned())).send().await.unwrap();
+    put((AttributeValue::S("nobody's".to_owned()), AttributeValue::N("1".to_owned()))).send().await.unwrap();
+    let (note, at) = key();
+    client.delete_item().table_name("live").key("noteId", note).key("at", at).send().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_throttles_and_resets_is_filled_whole() {
+    let test = "a_table_that_throttles_and_resets_is_filled_whole";
     let (Some(python), Some(service)) = (readers(test), MiniStack::start_or_skip(test)) else { return };
     let history = History::new(7, 3_000, 12_000).await;
     let last = *history.seconds.end();
@@ -138,15 +212,9 @@ async fn a_table_that_throttles_and_resets_is_filled_near_the_rate_that_it_takes
     assert_eq!(report["proven"], true);
     let reference = history.reference(last);
     check(&python, &["table", &service.endpoint(), reference.to_str().unwrap(), "slow"]);
+    // How near the rate comes to what a table takes, and how little is turned away, is shown in virtual time, in `restore/pace.rs`.
     let counts = proxy.counts();
     assert!(counts.unprocessed > 0 && counts.failed > 0 && counts.reset > 0 && counts.lost > 0, "{counts:?}");
-    // In the proxy's own budget: what it took of what it could have taken while the restore ran.
-    let taken = f64::from(u32::try_from(counts.taken).unwrap());
-    let refused = f64::from(u32::try_from(counts.refused).unwrap());
-    assert!(taken > counts.allowed * 0.6, "the rate is far below what the table takes: {counts:?}");
-    // A run as short as this one is mostly the search for the rate, and how much it is turned away meanwhile depends on the machine. That
-    // less than a tenth is once the rate is found is shown in virtual time, in `restore/pace.rs`.
-    assert!(refused < taken, "the table is drowned: {counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

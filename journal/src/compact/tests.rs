@@ -43,10 +43,15 @@ fn second(at: u64) -> Second {
     Second::new(at).unwrap()
 }
 
-/// The records of a table whose items change, vanish and come back, in the order of their sequence numbers.
 fn records() -> Vec<ChangeRecord> {
+    records_of(BATCHES, EACH)
+}
+
+/// The records of a table whose items change, vanish and come back, in the order of their sequence numbers: so many batches, one an
+/// hour.
+fn records_of(batches: u64, each: u64) -> Vec<ChangeRecord> {
     let mut live: BTreeMap<u64, Image> = BTreeMap::new();
-    (0..BATCHES * EACH)
+    (0..batches * each)
         .map(|number| {
             let id = (number * 7919) % 17;
             let old = live.remove(&id);
@@ -63,8 +68,7 @@ fn records() -> Vec<ChangeRecord> {
             ChangeRecord {
                 key: ItemKey::from_bytes(Bytes::from(format!("{id:05}"))),
                 sequence: SequenceNumber::parse(&(number + 100).to_string()).unwrap(),
-                // A batch an hour.
-                second: Some(second(BEGINNING + number / EACH * 3600 + number % EACH)),
+                second: Some(second(BEGINNING + number / each * 3600 + number % each)),
                 kind,
                 old,
                 new,
@@ -90,9 +94,13 @@ async fn put(store: &dyn WriteStore, records: &[ChangeRecord]) {
 }
 
 async fn history() -> Arc<MemoryStore> {
+    history_of(&records(), EACH / 3).await
+}
+
+/// The records in segments of so many: three an hour.
+async fn history_of(records: &[ChangeRecord], each: u64) -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new());
-    // Three segments an hour.
-    for batch in records().chunks(usize::try_from(EACH / 3).unwrap()) {
+    for batch in records.chunks(usize::try_from(each).unwrap()) {
         put(store.as_ref(), batch).await;
     }
     store
@@ -214,8 +222,10 @@ async fn state(store: &Arc<MemoryStore>, cut: Cut) -> BTreeMap<Vec<u8>, Vec<u8>>
 /// The process dies after each of its operations in turn; the answer to the last one is lost every other time.
 #[tokio::test]
 async fn a_compaction_killed_at_any_step_loses_and_doubles_nothing_and_the_next_one_finishes() {
-    let expected = told(&records());
-    let memory = history().await;
+    // A day and a half, and every level: every step of it is tried.
+    let records = records_of(36, 6);
+    let expected = told(&records);
+    let memory = history_of(&records, 2).await;
     let counting = Arc::new(FaultyStore::new(memory.clone(), FaultPlan::none()));
     // Small steps: three levels' worth, with deletions.
     let moments = [BEGINNING + 5 * 3600, BEGINNING + 5 * 3600, BEGINNING + 30 * 3600, LATER, LATER];
@@ -227,23 +237,57 @@ async fn a_compaction_killed_at_any_step_loses_and_doubles_nothing_and_the_next_
     };
     run(counting.clone()).await.unwrap();
     let steps = u64::try_from(counting.operations().len()).unwrap();
-    assert!(steps > 400, "{steps}");
-    for step in (1..=steps).step_by(7).chain(steps - 40..steps) {
+    assert!(steps > 200, "{steps}");
+    let (mut resumed, mut with_progress) = (0, 0);
+    for step in 1..=steps {
         for lost in [false, true] {
-            let memory = history().await;
+            let memory = history_of(&records, 2).await;
             let plan = FaultPlan::none().stop_after(step);
             let plan = if lost { plan.fail_after(step) } else { plan };
             let store = Arc::new(FaultyStore::new(memory.clone(), plan));
             let _ = run(store).await;
             assert_eq!(read(&memory, false).await, expected, "killed after step {step}");
             assert_eq!(read(&memory, true).await, expected, "killed after step {step}");
+            with_progress += usize::from(!objects(&memory).await.progress.is_empty());
             for _ in 0..2 {
-                compact(memory.clone(), LATER, &options()).await.unwrap();
+                resumed += compact(memory.clone(), LATER, &options()).await.unwrap().resumed;
             }
             assert_eq!(read(&memory, true).await, expected, "resumed after step {step}");
             assert!(!levels(&memory).await.contains_key(&0), "resumed after step {step}");
+            assert!(objects(&memory).await.progress.is_empty(), "what said how far it was is deleted: step {step}");
         }
     }
+    assert!(
+        with_progress > 10 && resumed > 10,
+        "{with_progress} had said how far they were, {resumed} went on from there"
+    );
+}
+
+/// What an output's progress says is not merged again: the next run reads on behind its last key, and writes the rest alone.
+#[tokio::test]
+async fn a_compaction_goes_on_behind_the_last_key_that_its_progress_names() {
+    let all = compact(history().await, LATER, &options()).await.unwrap();
+    let mut found = 0;
+    for step in 180.. {
+        let memory = history().await;
+        let stopping = Arc::new(FaultyStore::new(memory.clone(), FaultPlan::none().stop_after(step)));
+        if compact(stopping, LATER, &options()).await.is_ok() {
+            break;
+        }
+        let progress = objects(&memory).await.progress.len();
+        if progress == 0 {
+            continue;
+        }
+        found += 1;
+        let report = compact(memory.clone(), LATER, &options()).await.unwrap();
+        if report.resumed == 1 {
+            let stored = 2 * u64::try_from(progress).unwrap();
+            assert!(report.puts + stored <= all.puts + 2, "step {step}: {report:?} after {progress} outputs");
+        }
+        assert_eq!(read(&memory, false).await, told(&records()), "step {step}");
+        assert_eq!(report.breaks, 0, "step {step}");
+    }
+    assert!(found > 3, "{found}");
 }
 
 #[tokio::test]

@@ -34,6 +34,14 @@ pub enum MergeError {
         /// The object.
         object: String,
     },
+    /// A run that must have seconds has records without one.
+    #[error("{count} records of {object} have no second")]
+    Undated {
+        /// The object.
+        object: String,
+        /// How many.
+        count: u64,
+    },
     /// The caller gave up.
     #[error("the merge was stopped")]
     Stopped,
@@ -50,6 +58,7 @@ impl Classify for MergeError {
         match self {
             Self::Spill { .. } => Kind::Unavailable,
             Self::KeyAttributes { .. } | Self::WrongKind { .. } => Kind::Corrupt,
+            Self::Undated { .. } => Kind::Unsupported,
             Self::Stopped => Kind::Interrupted,
             Self::Thread { .. } => Kind::Internal,
         }
@@ -63,7 +72,7 @@ impl Classify for MergeError {
             Self::KeyAttributes { object, .. } | Self::WrongKind { object } => {
                 Some(format!("look at {object}: it may have been copied here from another place; run `replay verify`"))
             }
-            Self::Stopped => None,
+            Self::Stopped | Self::Undated { .. } => None,
             Self::Thread { .. } => Some("please report this with the text above".to_owned()),
         }
     }

@@ -39,6 +39,8 @@ pub(super) struct Job {
     report: MergeReport,
     key_attributes: Option<KeyAttributes>,
     workers: Option<Arc<Workers>>,
+    /// Whether a run with a record without a second ends the merge when it is opened.
+    pub(super) dated_only: bool,
 }
 
 /// Stops the thread when the caller no longer waits.
@@ -60,7 +62,7 @@ where
     let handle = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
         let report = MergeReport::default();
-        let mut job = Job { store, options, handle, stopped, report, key_attributes: None, workers: None };
+        let mut job = Job { store, options, handle, stopped, report, key_attributes: None, workers: None, dated_only: false };
         work(&mut job).map(|()| job.report)
     });
     let result = thread.await.map_err(|error| MergeError::Thread { reason: error.to_string() })?;
@@ -291,6 +293,9 @@ impl Job {
     ) -> Result<Option<OpenRun>> {
         let footer = opened.tail.footer.clone();
         self.report.objects += 1;
+        if self.dated_only && footer.statistics.undated > 0 {
+            return Err(MergeError::Undated { object: opened.object, count: footer.statistics.undated }.into());
+        }
         if (footer.kind == FormatKind::Snapshot) != (kind == RunKind::Snapshot) {
             return Err(MergeError::WrongKind { object: opened.object }.into());
         }

@@ -228,3 +228,26 @@ where
 {
     job::on_thread(store, options, move |job| job.items(&inputs, cut, keys.as_ref(), &mut visit)).await
 }
+
+/// As [`for_each_key`], for those who need every record to have a second: the first run that is opened and has one without ends the
+/// merge, before the others are read.
+///
+/// # Errors
+/// As [`for_each_record`], and [`MergeError::Undated`].
+pub async fn for_each_dated_key<F>(
+    store: Arc<dyn ReadStore>,
+    inputs: Vec<RunInput>,
+    cut: Cut,
+    keys: Option<Range<Bytes>>,
+    options: MergeOptions,
+    mut visit: F,
+) -> Result<MergeReport>
+where
+    F: FnMut(StateRef<'_>) -> Result<()> + Send + 'static,
+{
+    job::on_thread(store, options, move |job| {
+        job.dated_only = true;
+        job.items(&inputs, cut, keys.as_ref(), &mut |state, _| visit(state))
+    })
+    .await
+}

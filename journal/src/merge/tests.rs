@@ -106,6 +106,64 @@ async fn little_memory_gives_the_same_state_through_temporary_runs() {
     }
 }
 
+/// Sequence number, second (none for a record without one), and the images before and after.
+type Change = (u64, Option<u64>, Option<&'static str>, Option<&'static str>);
+
+/// A run of few records of one key.
+async fn run_of(store: &Arc<MemoryStore>, key: &str, changes: &[Change]) -> RunInput {
+    let image = |text: &&str| Image::from_bytes(Bytes::from((*text).to_owned()));
+    let records: Vec<ChangeRecord> = changes
+        .iter()
+        .map(|(sequence, second, old, new)| ChangeRecord {
+            key: ItemKey::from_bytes(Bytes::from_static(b"k")),
+            sequence: SequenceNumber::parse(&sequence.to_string()).unwrap(),
+            second: second.map(|second| Second::new(second).unwrap()),
+            kind: match (old, new) {
+                (None, _) => ChangeKind::Insert,
+                (_, None) => ChangeKind::Remove,
+                _ => ChangeKind::Modify,
+            },
+            old: old.as_ref().map(image),
+            new: new.as_ref().map(image),
+            user: None,
+        })
+        .collect();
+    let stream = StreamArn::parse("arn:aws:dynamodb:x:0:table/notes/stream/1").unwrap();
+    let run = RunWriter::encode(WriterOptions::rows(), stream, names(), &records).unwrap();
+    store.put_new(key, Bytes::from(run.bytes)).await.unwrap();
+    RunInput { key: key.to_owned(), size: run.size, kind: RunKind::Segment, from: None, until: None }
+}
+
+/// A run reaches beyond what is read with it: a record between, in a run that is not read, is missing. Its old image would be taken
+/// for what was at the cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_beyond_the_bound_of_a_run_are_passed_over() {
+    let at = |second| Cut::at(Second::new(second).unwrap());
+    let store = Arc::new(MemoryStore::default());
+    let long = run_of(&store, "long", &[(3, Some(30), Some("b"), Some("c"))]).await;
+    let other = run_of(&store, "other", &[(9, Some(90), Some("x"), None)]).await;
+    let undated =
+        run_of(&store, "undated", &[(3, Some(30), Some("b"), Some("c")), (4, None, Some("c"), Some("d"))]).await;
+    let beyond = Some(at(29));
+    for (run, until, cut, expected) in [
+        (&long, None, 10, Some("b")),
+        (&long, Some(at(30)), 10, Some("b")),
+        (&long, beyond, 10, None),
+        // All of it has happened: nothing is beyond.
+        (&long, beyond, 30, Some("c")),
+        (&undated, beyond, 10, Some("b")),
+    ] {
+        for memory in [64 << 20, 1] {
+            let mut inputs = vec![RunInput { until, ..run.clone() }];
+            // Beside a run that is passed over too, so that little memory makes temporary runs.
+            inputs.push(RunInput { until: beyond, ..other.clone() });
+            let (found, _) = state(&store, &inputs, at(cut), memory).await;
+            let found = found.values().next().map(|image| String::from_utf8(image.clone()).unwrap());
+            assert_eq!(found.as_deref(), expected, "{} until {until:?}, at {cut}, {memory} bytes", run.key);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_is_visited_once_in_order_though_it_lies_in_two_runs() {
     let store = Arc::new(MemoryStore::default());

@@ -29,10 +29,12 @@ pub enum SnapshotError {
         reason: String,
     },
     /// Records without a second.
-    #[error("{timeline}: {count} records have no second, so no snapshot can be cut by second")]
+    #[error("{timeline}: {count} records of {object} have no second, so no snapshot can be cut by second")]
     Undated {
         /// The timeline.
         timeline: Timeline,
+        /// The first object that has any.
+        object: String,
         /// How many.
         count: u64,
     },
@@ -84,7 +86,10 @@ impl Classify for SnapshotError {
             Self::NotWhole { timeline, .. } => {
                 Some(format!("take a baseline first: journal baseline --table {}", timeline.table))
             }
-            Self::Undated { .. } => Some("replays of this timeline read its records instead".to_owned()),
+            Self::Undated { timeline, .. } => Some(format!(
+                "nothing is lost: replays of this timeline read its records, --at-sequence cuts exactly, and segments are compacted all                  the same; a baseline (journal baseline --table {}) makes later replays shorter",
+                timeline.table
+            )),
             Self::Straddles { .. } => Some("choose a moment in another interval".to_owned()),
             Self::Gone { .. } => Some("run the same command again: it plans anew".to_owned()),
             Self::Interrupted { .. } => {

@@ -18,7 +18,7 @@ use crate::documents::{self, FoldDocument, SnapshotDocument, SnapshotPart, Snaps
 use crate::error::Result;
 use crate::format::{OldImage, Record, RecordKind, RunWriter, WriterOptions};
 use crate::layout;
-use crate::merge::{self, RunInput, RunKind, StateRef};
+use crate::merge::{self, MergeError, RunInput, RunKind, StateRef};
 use crate::model::{SequenceNumber, Timeline};
 use crate::store::{ReadStore, StoreError, WriteStore};
 
@@ -56,14 +56,9 @@ pub(super) async fn write(
         end: Bytes::from_static(ABOVE_ALL_KEYS),
     });
     let inputs = inputs(covered, name, plan)?;
-    let visit = move |state: StateRef<'_>, undated: u64| {
-        inner.lock().unwrap_or_else(PoisonError::into_inner).push(&state, undated)
-    };
-    let merging = merge::for_each_key(read, inputs, Cut::at(plan.fold.cut), keys, options.merge.clone(), visit);
+    let visit = move |state: StateRef<'_>| inner.lock().unwrap_or_else(PoisonError::into_inner).push(&state);
+    let merging = merge::for_each_dated_key(read, inputs, Cut::at(plan.fold.cut), keys, options.merge.clone(), visit);
     let merged = merging.await.map_err(|error| gone(error, timeline, name))?;
-    if merged.undated > 0 {
-        return Err(SnapshotError::Undated { timeline: timeline.clone(), count: merged.undated }.into());
-    }
     let (last, parts, tombstones) = {
         let mut output = shared.lock().unwrap_or_else(PoisonError::into_inner);
         let last = output.take_part()?;
@@ -119,11 +114,15 @@ fn inputs(covered: &CoveredTimeline, name: &str, plan: &SnapshotPlanDocument) ->
     Ok(inputs)
 }
 
-/// An input that is gone was compacted, and its grace time is over.
+/// An input that is gone was compacted, and its grace time is over; one with records that have no second makes no snapshot.
 fn gone(error: crate::Error, timeline: &Timeline, name: &str) -> crate::Error {
+    let timeline = timeline.clone();
+    if let Some(MergeError::Undated { object, count }) = error.downcast_ref() {
+        return SnapshotError::Undated { timeline, object: object.clone(), count: *count }.into();
+    }
     match error.downcast_ref::<StoreError>() {
         Some(StoreError::NotFound { key, .. }) => {
-            SnapshotError::Gone { timeline: timeline.clone(), name: name.to_owned(), missing: key.clone() }.into()
+            SnapshotError::Gone { timeline, name: name.to_owned(), missing: key.clone() }.into()
         }
         _ => error,
     }
@@ -181,10 +180,7 @@ struct Output {
 }
 
 impl Output {
-    fn push(&mut self, state: &StateRef<'_>, undated: u64) -> Result<()> {
-        if undated > 0 {
-            return Err(SnapshotError::Undated { timeline: self.timeline.clone(), count: undated }.into());
-        }
+    fn push(&mut self, state: &StateRef<'_>) -> Result<()> {
         let sequence = state.sequence;
         let kept_from = earlier(self.plan.fold.horizon, SKEW_SECONDS);
         let kind = match (state.image, sequence) {

@@ -11,7 +11,7 @@ use journal::error::Result;
 use journal::model::{TableName, TimelineLabel};
 use journal::store::ReadStore;
 
-use crate::cut::{CutText, Position};
+use crate::cut::{CutError, CutRequest, CutText, Position};
 use crate::filter::Filter;
 use crate::key_schema::{KeySchema, KeySchemaError, KeySelection};
 use crate::merge::{MergeOptions, MergeReport};
@@ -45,18 +45,26 @@ pub struct CutArgs {
 }
 
 impl CutArgs {
-    /// Opens the journal, plans the replay and says on standard error what the user should know.
+    /// The cut as it was asked for, by this machine's clock and zone.
     ///
     /// # Errors
-    /// When the arguments are wrong, the journal cannot be opened, or the plan cannot be made.
-    pub async fn plan(&self, table: &TableName, global: &Global) -> Result<(Arc<dyn ReadStore>, ReplayPlan)> {
+    /// When not exactly one is given, or it is not a cut.
+    pub fn request(&self) -> Result<CutRequest, CutError> {
         let text = CutText {
             at: self.at.as_deref(),
             before: self.before.as_deref(),
             at_sequence: self.at_sequence.as_deref(),
             before_sequence: self.before_sequence.as_deref(),
         };
-        let cut = text.parse(&Zoned::now())?;
+        text.parse(&Zoned::now())
+    }
+
+    /// Opens the journal, plans the replay and says on standard error what the user should know.
+    ///
+    /// # Errors
+    /// When the arguments are wrong, the journal cannot be opened, or the plan cannot be made.
+    pub async fn plan(&self, table: &TableName, global: &Global) -> Result<(Arc<dyn ReadStore>, ReplayPlan)> {
+        let cut = self.request()?;
         let timeline = self.timeline.as_deref().map(TimelineLabel::parse).transpose()?;
         let store = global.open_read().await?;
         let request = ReplayRequest { table: table.clone(), cut, timeline, allow_partial: self.allow_partial };

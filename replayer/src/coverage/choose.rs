@@ -19,6 +19,8 @@ pub enum CoverageError {
         cut: Cut,
         /// What is known of that moment.
         reason: String,
+        /// Whether the table is known not to have been there.
+        absent: bool,
         /// The intervals that are covered, one a line.
         allowed: String,
     },
@@ -178,7 +180,7 @@ impl Chooser<'_> {
                 } else {
                     format!("the journal's records have {}", ranges.join("; "))
                 };
-                return self.outside(cut, self.candidates.last().map(|(at, _)| *at), reason);
+                return self.outside(cut, self.candidates.last().map(|(at, _)| *at), (reason, false));
             }
             [one] => *one,
             several => {
@@ -196,8 +198,8 @@ impl Chooser<'_> {
         });
         let interval = covered.intervals.iter().enumerate().find(|(_, interval)| interval.contains_sequence(sequence));
         match (gap, interval) {
-            (Some(gap), _) => self.outside(cut, Some(*timeline), format!("it lies in a gap: {}", gap.reason)),
-            (None, None) => self.outside(cut, Some(*timeline), "it lies in a gap".to_owned()),
+            (Some(gap), _) => self.outside(cut, Some(*timeline), (format!("it lies in a gap: {}", gap.reason), false)),
+            (None, None) => self.outside(cut, Some(*timeline), ("it lies in a gap".to_owned(), false)),
             (None, Some((at, interval))) => {
                 let mut notes = edge_notes(interval, cut);
                 if covered.objects.checkpoints.len() > 1 {
@@ -211,14 +213,22 @@ impl Chooser<'_> {
         }
     }
 
-    fn outside(&self, cut: Cut, timeline: Option<usize>, reason: String) -> Result<Choice, CoverageError> {
+    fn outside(
+        &self,
+        cut: Cut,
+        timeline: Option<usize>,
+        (reason, absent): (String, bool),
+    ) -> Result<Choice, CoverageError> {
         match timeline {
             Some(timeline) if self.allow_partial => {
                 let note =
                     format!("{cut} is not covered: {reason}; the result is what the journal has, and may be wrong");
                 Ok(Choice { timeline, interval: None, cut, notes: vec![note] })
             }
-            _ => Err(CoverageError::Outside { table: self.table.clone(), cut, reason, allowed: self.allowed() }),
+            _ => {
+                let (table, allowed) = (self.table.clone(), self.allowed());
+                Err(CoverageError::Outside { table, cut, reason, absent, allowed })
+            }
         }
     }
 
@@ -243,8 +253,8 @@ impl Chooser<'_> {
         lines.join("\n")
     }
 
-    /// What is known of a second that no interval contains.
-    fn why_outside(&self, second: Second) -> String {
+    /// What is known of a second that no interval contains, and whether it is that there was no table.
+    fn why_outside(&self, second: Second) -> (String, bool) {
         for (_, covered) in &self.candidates {
             let gap = covered
                 .intervals
@@ -252,7 +262,7 @@ impl Chooser<'_> {
                 .filter_map(|interval| interval.gap_before.as_ref().or(interval.gap_after.as_ref()))
                 .find(|gap| gap.from < second && second < gap.to);
             if let Some(gap) = gap {
-                return format!("it lies in a gap: {}", gap.reason);
+                return (format!("it lies in a gap: {}", gap.reason), false);
             }
         }
         let begun = |covered: &CoveredTimeline| covered.beginning().is_some_and(|beginning| beginning <= second);
@@ -262,20 +272,20 @@ impl Chooser<'_> {
         let next_text = next.map_or_else(String::new, |next| format!("; the next covered moment is {next}"));
         let Some((_, before)) = before else {
             return match self.candidates.first().and_then(|(_, covered)| covered.objects.start.as_ref()) {
-                Some(start) if start.whole => "the table did not exist yet".to_owned(),
-                _ => "it is before the first record".to_owned(),
+                Some(start) if start.whole => ("the table did not exist yet".to_owned(), true),
+                _ => ("it is before the first record".to_owned(), false),
             };
         };
         let Some(interval) = before.intervals.last() else {
-            return format!("nothing of that stream has been read yet{next_text}");
+            return (format!("nothing of that stream has been read yet{next_text}"), false);
         };
         let through = interval.through.map_or_else(String::new, |through| through.to_string());
-        match &interval.ending {
+        let reason = match &interval.ending {
             Ending::Ended { reason } if reason == "table deleted" => match after {
                 Some((_, after)) if same_table(before, after) => {
                     format!("the table was there, but its stream was off: it ended at {through}{next_text}")
                 }
-                _ => format!("the table did not exist: its deletion was seen at {through}{next_text}"),
+                _ => return (format!("the table did not exist: its deletion was seen at {through}{next_text}"), true),
             },
             Ending::Ended { reason } => {
                 format!("it was not covered: the stream ended at {through} ({reason}){next_text}")
@@ -287,7 +297,8 @@ impl Chooser<'_> {
                 format!("the last record is of {through}, and nobody can say what came after it{next_text}")
             }
             Ending::Gap => format!("it lies in a gap after {through}, which nobody has read past{next_text}"),
-        }
+        };
+        (reason, false)
     }
 }
 

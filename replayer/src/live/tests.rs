@@ -15,7 +15,8 @@ use journal::store::memory::MemoryStore;
 use super::*;
 use crate::cut::{Cut, CutRequest};
 use crate::plan::{ReplayRequest, plan};
-use crate::restore::tests::{FakeService, FakeState, options};
+use crate::restore::fake::{FakeService, FakeState};
+use crate::restore::scene::options;
 use crate::restore::{SdkItem, TargetTable};
 
 fn note(content: &str) -> Attributes {

@@ -38,7 +38,7 @@ pub use json::write_plain_json;
 pub use read_back::{prove, read_back};
 
 /// How items are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// `{"Item":{…}}` a line, as AWS's own export to S3 writes it, and as its import reads it.
@@ -56,6 +56,19 @@ pub enum Format {
 }
 
 impl Format {
+    /// The ending of a file's name that asks for it.
+    #[must_use]
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::DynamodbJson | Self::Json => "json",
+            Self::Csv => "csv",
+            #[cfg(feature = "sql")]
+            Self::Parquet => "parquet",
+            #[cfg(feature = "sql")]
+            Self::Sqlite => "sqlite",
+        }
+    }
+
     /// The format that a file's name asks for by its ending, that of a compression left aside; none where it says nothing.
     #[must_use]
     pub fn of_name(path: &std::path::Path) -> Option<Self> {

@@ -18,6 +18,12 @@ pub enum RestoreError {
         /// The table.
         table: TableName,
     },
+    /// The names of some targets are taken.
+    #[error("tables exist: {tables}")]
+    SomeExist {
+        /// The tables.
+        tables: String,
+    },
     /// A run cannot tell whether it made the table.
     #[error("table {table} exists, and run {run} cannot tell that it made it: it was stopped while making it")]
     Unsure {
@@ -222,6 +228,7 @@ impl Classify for RestoreError {
     fn kind(&self) -> Kind {
         match self {
             Self::Exists { .. }
+            | Self::SomeExist { .. }
             | Self::Unsure { .. }
             | Self::Another { .. }
             | Self::Gone { .. }
@@ -251,6 +258,10 @@ impl Classify for RestoreError {
             Self::Exists { .. } => Some(
                 "choose another name with --as, or delete the table first; a restore that was stopped is continued with \
                  --resume RUN"
+                    .to_owned(),
+            ),
+            Self::SomeExist { .. } => Some(
+                "nothing was made; choose other names with --as TABLE=NAME, --as-prefix or --as-suffix, or delete them first"
                     .to_owned(),
             ),
             Self::Unsure { table, run } => Some(format!(

@@ -5,18 +5,27 @@
 //! "Restores". Knows nothing of command lines.
 
 mod batch;
+mod document;
 mod error;
 mod existing;
+#[cfg(test)]
+pub(crate) mod fake;
+mod files;
 mod groups;
 mod import;
 mod read_back;
 mod run_file;
+#[cfg(test)]
+pub(crate) mod scene;
 mod service;
 mod settings;
+mod several;
+#[cfg(test)]
+mod stops;
 mod survey;
 mod target;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod wire;
 mod write;
 
@@ -35,16 +44,19 @@ use crate::state::Selection;
 
 pub use crate::table_write::Pace;
 pub use batch::{BATCH_ITEMS_MAX, BatchBuilder, PutBatch};
+pub use document::{Source, default_folder, new_run_id};
 pub use error::RestoreError;
 pub use existing::{Differing, IntoReport, ItemService, KeyElement, Sample};
 pub(crate) use existing::{ListedChange, list_differences};
+pub use files::{FilesRun, TableFile};
 pub use groups::GroupedDigest;
 pub use import::{Import, ImportCompression, ImportService, ImportStatus, Staging, check as check_import};
 pub use read_back::{Difference, Differences};
-pub use run_file::{RunFile, RunState, default_folder, new_run_id};
+pub use run_file::{RunFile, RunState};
 pub(crate) use service::classify;
 pub use service::{DynamoDb, ScanPage, SdkItem, ServiceError, TableService, TargetTable};
 pub use settings::Unset;
+pub use several::{Prepared, Restores, TableProgress};
 pub use survey::{Survey, survey};
 pub use target::{TargetPlan, plan_target};
 
@@ -168,10 +180,9 @@ impl Restore<'_> {
         (self.progress)(Step::Setting, 0, None);
         let arn = table.arn.as_deref();
         let unset = settings::apply(&*self.service, run.target(), arn, &target.settings, pause).await;
-        run.finish()?;
         let mut notes = target.notes.clone();
         notes.extend(target.settings.notes.iter().cloned());
-        Ok(RestoreReport {
+        let report = RestoreReport {
             table: run.target().clone(),
             arn: table.arn,
             items: expected.total().items(),
@@ -182,6 +193,8 @@ impl Restore<'_> {
             proven: true,
             unset,
             notes,
-        })
+        };
+        run.finish(&report)?;
+        Ok(report)
     }
 }

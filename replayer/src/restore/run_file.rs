@@ -1,23 +1,24 @@
 //! Run files: what a restore must know to be continued after it was stopped or killed.
 //!
 //! A small JSON document on this machine, replaced atomically. It is written before the table is made and says how it
-//! will be known again: by the id that the service gave it, or by the time of its making where it gives none.
+//! will be known again: by the id that the service gave it, or by the time of its making where it gives none. A run of
+//! several tables is one document with all of them; they are made one after the other.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use journal::model::{Second, SequenceNumber, TableName, TimelineLabel};
-use rand::RngExt as _;
+use journal::model::{TableName, TimelineLabel};
 use serde::{Deserialize, Serialize};
 
+use super::document::{Source, read, remove, unreadable, write};
 use super::error::RestoreError;
 use super::service::TargetTable;
-use crate::cut::{Cut, Position};
 
-/// How far a run has come.
+/// How far a run has come with a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum RunState {
+    /// Nothing was done yet.
+    Planned,
     /// The table may or may not have been made.
     Creating,
     /// The state is put as objects, and then imported.
@@ -34,51 +35,43 @@ pub enum RunState {
     },
 }
 
+/// One table of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Contents {
-    run: String,
-    journal: String,
+    #[serde(flatten)]
+    source: Source,
     table: TableName,
     timeline: TimelineLabel,
-    second: Option<Second>,
-    sequence: Option<SequenceNumber>,
-    inclusive: bool,
-    allow_partial: bool,
     partition_key: Option<String>,
-    #[serde(default)]
-    only: Option<String>,
     #[serde(default)]
     import_place: Option<String>,
     #[serde(default)]
     import_gzip: bool,
     target: TableName,
     state: RunState,
+    /// Which table it is of a run of several, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    part: Option<usize>,
+    /// What was reported when the table was proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    report: Option<serde_json::Value>,
 }
 
-/// A run and the file that it is kept in.
+/// The document: a table, or several.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Document {
+    Table(Box<Contents>),
+    Tables(Vec<Contents>),
+}
+
+/// A run and the file that it is kept in. It stands at one of its tables, which all but a few of its methods are about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFile {
     path: PathBuf,
+    before: Vec<Contents>,
     contents: Contents,
-}
-
-/// A run's name: when it began, and four random letters.
-#[must_use]
-pub fn new_run_id(now: Second) -> String {
-    let time: String = now.to_rfc3339().chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("{}-{:04x}", time.to_ascii_lowercase(), rand::rng().random::<u16>())
-}
-
-/// Where run files are kept: the user's folder for the state of programs (`XDG_STATE_HOME`, or `.local/state` in the home
-/// folder); the current folder where there is neither.
-#[must_use]
-pub fn default_folder() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("XDG_STATE_HOME")
-        .or_else(|| set("HOME").map(|home| home.join(".local").join("state")))
-        .unwrap_or_default()
-        .join("dynamodb-event-journal")
-        .join("restores")
+    after: Vec<Contents>,
 }
 
 impl RunFile {
@@ -86,62 +79,68 @@ impl RunFile {
     #[must_use]
     pub fn new(
         path: PathBuf,
-        run: String,
-        journal: String,
+        source: Source,
         (table, timeline): (TableName, TimelineLabel),
-        cut: Cut,
         target: TableName,
     ) -> Self {
-        let (second, sequence) = match cut.position {
-            Position::Second(second) => (Some(second), None),
-            Position::Sequence(sequence) => (None, Some(sequence)),
-        };
         let contents = Contents {
-            run,
-            journal,
+            source,
             table,
             timeline,
-            second,
-            sequence,
-            inclusive: cut.inclusive,
-            allow_partial: false,
             partition_key: None,
-            only: None,
             import_place: None,
             import_gzip: false,
             target,
-            state: RunState::Creating,
+            state: RunState::Planned,
+            part: None,
+            report: None,
         };
-        Self { path, contents }
+        Self { path, before: Vec::new(), contents, after: Vec::new() }
     }
 
-    /// Keeps what else is needed to plan the same restore again.
+    /// Keeps which attribute is the partition key.
     #[must_use]
-    pub fn with_choices(mut self, allow_partial: bool, partition_key: Option<String>, only: Option<String>) -> Self {
-        self.contents.allow_partial = allow_partial;
+    pub fn with_partition_key(mut self, partition_key: Option<String>) -> Self {
         self.contents.partition_key = partition_key;
-        self.contents.only = only;
         self
     }
 
-    /// Reads a run.
+    /// Keeps where objects for an import go, and how they are compressed.
+    #[must_use]
+    pub fn with_import(mut self, place: Option<String>, gzip: bool) -> Self {
+        self.contents.import_place = place;
+        self.contents.import_gzip = gzip;
+        self
+    }
+
+    /// A run of several tables, kept in this run's file: this one first, then the others.
+    #[must_use]
+    pub fn with_more(mut self, others: Vec<Self>) -> Self {
+        self.after.extend(others.into_iter().map(|other| other.contents));
+        let all = std::iter::once(&mut self.contents).chain(&mut self.after);
+        for (at, contents) in all.enumerate() {
+            contents.part = Some(at + 1);
+        }
+        self
+    }
+
+    /// Reads a run. It stands at the first table that is not proven.
     ///
     /// # Errors
     /// When there is no such file, or it is not a run file.
     pub fn load(path: &Path) -> Result<Self, RestoreError> {
-        let failed = |reason: String| RestoreError::RunFile { action: "reading", path: path.to_owned(), reason };
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(RestoreError::NoRun { path: path.to_owned() });
-            }
-            Err(error) => return Err(failed(error.to_string())),
+        let mut after = match read(path)? {
+            Document::Table(contents) => vec![*contents],
+            Document::Tables(several) => several,
         };
-        let contents: Contents = serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
-        if contents.second.is_some() == contents.sequence.is_some() {
-            return Err(failed("it names no cut, or two".to_owned()));
+        after.iter().try_for_each(|contents| contents.source.check(path))?;
+        let proven = after.iter().take_while(|contents| contents.report.is_some()).count();
+        let before = after.drain(..proven).collect();
+        if after.is_empty() {
+            return Err(unreadable(path, &"it has no table that is not proven"));
         }
-        Ok(Self { path: path.to_owned(), contents })
+        let contents = after.remove(0);
+        Ok(Self { path: path.to_owned(), before, contents, after })
     }
 
     /// Stores the run, whole or not at all.
@@ -149,29 +148,61 @@ impl RunFile {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self) -> Result<(), RestoreError> {
-        let failed = |reason: String| RestoreError::RunFile { action: "writing", path: self.path.clone(), reason };
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
-        let bytes = serde_json::to_vec_pretty(&self.contents).map_err(|error| failed(error.to_string()))?;
-        let stored = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
-            file.write_all(&bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(&self.path).map_err(|error| error.error)
-        });
-        stored.map(drop).map_err(|error| failed(error.to_string()))
+        let all = self.before.iter().chain(std::iter::once(&self.contents)).chain(&self.after).cloned();
+        let document = match self.contents.part {
+            None => Document::Table(Box::new(self.contents.clone())),
+            Some(_) => Document::Tables(all.collect()),
+        };
+        write(&self.path, &document)
     }
 
-    /// Removes the file: the restore is proven.
+    /// Keeps the report of the table, which is proven; with the last table the file is removed.
     ///
     /// # Errors
-    /// When it cannot be removed.
-    pub fn finish(&self) -> Result<(), RestoreError> {
-        match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(RestoreError::RunFile { action: "removing", path: self.path.clone(), reason: error.to_string() })
-            }
-            _ => Ok(()),
+    /// When the file cannot be written or removed.
+    pub fn finish(&mut self, report: &impl Serialize) -> Result<(), RestoreError> {
+        let report = serde_json::to_value(report).map_err(|error| RestoreError::RunFile {
+            action: "writing",
+            path: self.path.clone(),
+            reason: error.to_string(),
+        })?;
+        self.contents.report = Some(report);
+        if self.after.is_empty() { remove(&self.path) } else { self.save() }
+    }
+
+    /// Goes on to the next table; false when there is none.
+    pub fn go_on(&mut self) -> bool {
+        if self.after.is_empty() {
+            return false;
         }
+        self.before.push(std::mem::replace(&mut self.contents, self.after.remove(0)));
+        true
+    }
+
+    /// What was reported of the tables that are proven, in the order of the run.
+    #[must_use]
+    pub fn reports(&self) -> Vec<serde_json::Value> {
+        self.before.iter().chain([&self.contents]).filter_map(|contents| contents.report.clone()).collect()
+    }
+
+    /// Table, timeline and target of each table that is not proven, in order; the first is the one that the run stands at.
+    #[must_use]
+    pub fn remaining(&self) -> Vec<(TableName, TimelineLabel, TableName)> {
+        let left = std::iter::once(&self.contents).chain(&self.after);
+        left.map(|one| (one.table.clone(), one.timeline.clone(), one.target.clone())).collect()
+    }
+
+    /// The targets of which nothing was done yet.
+    #[must_use]
+    pub fn planned(&self) -> Vec<TableName> {
+        let left = std::iter::once(&self.contents).chain(&self.after);
+        left.filter(|one| one.state == RunState::Planned).map(|one| one.target.clone()).collect()
+    }
+
+    /// Whether it makes several tables.
+    #[must_use]
+    pub fn is_of_several(&self) -> bool {
+        self.contents.part.is_some()
     }
 
     /// Where it is kept.
@@ -180,44 +211,25 @@ impl RunFile {
         &self.path
     }
 
+    /// What it restores from.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.contents.source
+    }
+
     /// The run's name.
     #[must_use]
     pub fn run(&self) -> &str {
-        &self.contents.run
+        self.contents.source.run()
     }
 
-    /// The journal's location.
+    /// The run's name, with the number of the table in a run of several: what no two tables have.
     #[must_use]
-    pub fn journal(&self) -> &str {
-        &self.contents.journal
-    }
-
-    /// The table that is restored.
-    #[must_use]
-    pub fn table(&self) -> &TableName {
-        &self.contents.table
-    }
-
-    /// Its timeline.
-    #[must_use]
-    pub fn timeline(&self) -> &TimelineLabel {
-        &self.contents.timeline
-    }
-
-    /// The cut.
-    #[must_use]
-    pub fn cut(&self) -> Cut {
-        let position = match (self.contents.sequence, self.contents.second) {
-            (Some(sequence), _) => Position::Sequence(sequence),
-            (None, second) => Position::Second(second.unwrap_or(Second::MIN)),
-        };
-        Cut { position, inclusive: self.contents.inclusive }
-    }
-
-    /// Whether the user allowed a partial result.
-    #[must_use]
-    pub fn allow_partial(&self) -> bool {
-        self.contents.allow_partial
+    pub fn part_name(&self) -> String {
+        match self.contents.part {
+            None => self.run().to_owned(),
+            Some(part) => format!("{}-{part}", self.run()),
+        }
     }
 
     /// The partition key that the user named.
@@ -226,10 +238,10 @@ impl RunFile {
         self.contents.partition_key.as_deref()
     }
 
-    /// Which items the user chose.
+    /// Where objects for an import go, for a run that imports, and whether they are compressed with gzip.
     #[must_use]
-    pub fn only(&self) -> Option<&str> {
-        self.contents.only.as_deref()
+    pub fn import_place(&self) -> Option<(&str, bool)> {
+        self.contents.import_place.as_deref().map(|place| (place, self.contents.import_gzip))
     }
 
     /// The table that is made.
@@ -242,6 +254,15 @@ impl RunFile {
     #[must_use]
     pub fn state(&self) -> &RunState {
         &self.contents.state
+    }
+
+    /// Notes that the table is about to be made, and stores that.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn creating(&mut self) -> Result<(), RestoreError> {
+        self.contents.state = RunState::Creating;
+        self.save()
     }
 
     /// Notes that the table was made, and stores that.
@@ -260,20 +281,6 @@ impl RunFile {
     pub fn importing(&mut self, import: Option<String>) -> Result<(), RestoreError> {
         self.contents.state = RunState::Importing { import };
         self.save()
-    }
-
-    /// Keeps where objects for an import go, and how they are compressed.
-    #[must_use]
-    pub fn with_import(mut self, place: Option<String>, gzip: bool) -> Self {
-        self.contents.import_place = place;
-        self.contents.import_gzip = gzip;
-        self
-    }
-
-    /// Where objects for an import go, for a run that imports, and whether they are compressed with gzip.
-    #[must_use]
-    pub fn import_place(&self) -> Option<(&str, bool)> {
-        self.contents.import_place.as_deref().map(|place| (place, self.contents.import_gzip))
     }
 
     /// Notes that all items up to `key` are in the table, and stores that.

@@ -280,7 +280,11 @@ impl TableService for DynamoDb {
         let specification = specification.map_err(|error| ServiceError::Refused { reason: error.to_string() })?;
         let request =
             self.client.update_time_to_live().table_name(table.as_str()).time_to_live_specification(specification);
-        request.send().await.map(drop).map_err(|error| classify(&error))
+        match request.send().await.map_err(|error| classify(&error)) {
+            // A run that goes on had set it before: the service takes that for a mistake ("TimeToLive is already enabled").
+            Err(ServiceError::Refused { reason }) if reason.contains("already enabled") => Ok(()),
+            answer => answer.map(drop),
+        }
     }
 
     async fn tag(&self, arn: &str, tags: &[(String, String)]) -> Result<(), ServiceError> {

@@ -31,6 +31,17 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: &Self) -> Self {
+        Self {
+            items: self.items + other.items,
+            bytes: self.bytes + other.bytes,
+            write_units: self.write_units + other.write_units,
+            confirmed: self.confirmed + other.confirmed,
+        }
+    }
+
     /// What the units cost on demand, in cents of a dollar, rounded up.
     #[must_use]
     pub fn cents(&self) -> u64 {

@@ -114,9 +114,9 @@ pub(super) async fn prepare(
     let failed = |action: &'static str, source| RestoreError::Service { action, table: name.clone(), source };
     let found = describe(service, &name, pause).await.map_err(|error| failed("looking at", error))?;
     match (run.state().clone(), found) {
-        (RunState::Creating, None) => {
+        (RunState::Planned | RunState::Creating, None) => {
             // Stored first, so that a table that is made can never be without a run that knows of it.
-            run.save()?;
+            run.creating()?;
             let made = match service.create(target.input.clone()).await {
                 Ok(made) => made,
                 Err(ServiceError::InUse) => return Err(RestoreError::Exists { table: name }),
@@ -124,8 +124,7 @@ pub(super) async fn prepare(
             };
             run.created(made)?;
         }
-        // A run that is new has not been stored.
-        (RunState::Creating, Some(_)) if !run.path().exists() => return Err(RestoreError::Exists { table: name }),
+        (RunState::Planned, Some(_)) => return Err(RestoreError::Exists { table: name }),
         (RunState::Creating, Some(_)) => {
             return Err(RestoreError::Unsure { table: name, run: run.run().to_owned() });
         }

@@ -29,6 +29,7 @@ pub(crate) struct History {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) url: String,
     pub(crate) seconds: std::ops::RangeInclusive<u64>,
+    table: String,
     names: KeyAttributes,
     states: States,
 }
@@ -89,8 +90,25 @@ impl History {
         let folder = tempfile::tempdir().unwrap();
         let url = journal::store::file_url(&folder.path().join("journal")).unwrap();
         journal::store::init(&url).await.unwrap();
+        Self::of(TABLE, folder, url, (seed, FIRST), items, changes).await
+    }
+
+    /// Another table in the same journal, whose history begins so many seconds later.
+    pub(crate) async fn beside(&self, table: &str, later: u64, items: u64, changes: u64) -> Self {
+        let (folder, url) = (tempfile::tempdir().unwrap(), self.url.clone());
+        Self::of(table, folder, url, (later, FIRST + later), items, changes).await
+    }
+
+    async fn of(
+        table: &str,
+        folder: tempfile::TempDir,
+        url: String,
+        (seed, first): (u64, u64),
+        items: u64,
+        changes: u64,
+    ) -> Self {
         let store = journal::store::open_write(&url).await.unwrap();
-        let stream = format!("arn:aws:dynamodb:us-east-1:000000000000:table/{TABLE}/stream/2020-09-13T00:00:00.000");
+        let stream = format!("arn:aws:dynamodb:us-east-1:000000000000:table/{table}/stream/2020-09-13T00:00:00.000");
         let stream = StreamArn::parse(&stream).unwrap();
         let names = KeyAttributes::new(vec![
             KeyAttribute { name: "noteId".to_owned(), key_type: KeyType::S },
@@ -101,7 +119,7 @@ impl History {
         let mut states = States::new();
         let mut records = Vec::new();
         for change in 0..changes {
-            let second = FIRST + change / 7;
+            let second = first + change / 7;
             let number = random.random_range(0..items);
             let key = Attributes::from([
                 ("noteId".to_owned(), AttributeValue::S(format!("note-{}", number / 3))),
@@ -138,9 +156,9 @@ impl History {
             }
         }
         let start =
-            StartDocument { covered_from: Second::new(FIRST - 10).unwrap(), whole: true, reason: String::new() };
+            StartDocument { covered_from: Second::new(first - 10).unwrap(), whole: true, reason: String::new() };
         store.replace(&layout::start_document(stream.timeline()), to_bytes(&start).unwrap()).await.unwrap();
-        Self { folder, url, seconds: FIRST..=FIRST + (changes - 1) / 7, names, states }
+        Self { folder, url, seconds: first..=first + (changes - 1) / 7, table: table.to_owned(), names, states }
     }
 
     /// All items at the end of a second, in the order of their keys, and their digest.
@@ -161,7 +179,7 @@ impl History {
 
     /// The items of a second as lines of DynamoDB JSON in a file.
     pub(crate) fn reference(&self, second: u64) -> PathBuf {
-        let path = self.folder.path().join(format!("reference-{second}.jsonl"));
+        let path = self.folder.path().join(format!("reference-{}-{second}.jsonl", self.table));
         write_lines(&path, &self.at(second).0);
         path
     }

@@ -11,16 +11,13 @@ use serde_json::{Value, json};
 /// What it has seen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counts {
-    /// Items written, and items turned away.
+    /// Items written.
     pub(crate) taken: u64,
-    pub(crate) refused: u64,
     pub(crate) unprocessed: u64,
     pub(crate) throttled: u64,
     pub(crate) failed: u64,
     pub(crate) reset: u64,
     pub(crate) lost: u64,
-    /// What the table could have taken from the first write to the last one: its own clock refills its budget.
-    pub(crate) allowed: f64,
 }
 
 struct State {
@@ -92,7 +89,6 @@ impl State {
         let now = Instant::now();
         let elapsed = self.refilled.map_or(0.0, |before| (now - before).as_secs_f64());
         self.refilled = Some(now);
-        self.counts.allowed += elapsed * items_per_second;
         // Like DynamoDB's burst capacity, but a second of it.
         self.budget = (self.budget + elapsed * items_per_second).min(items_per_second.max(25.0));
         self.requests += 1;
@@ -115,14 +111,8 @@ impl State {
         self.counts.taken += u64::try_from(used).unwrap();
         let counts = &mut self.counts;
         match fate {
-            Fate::Part(taken) => {
-                counts.unprocessed += 1;
-                counts.refused += u64::try_from(items - taken).unwrap();
-            }
-            Fate::Throttle => {
-                counts.throttled += 1;
-                counts.refused += u64::try_from(items).unwrap();
-            }
+            Fate::Part(_) => counts.unprocessed += 1,
+            Fate::Throttle => counts.throttled += 1,
             Fate::Fail => counts.failed += 1,
             Fate::Reset => counts.reset += 1,
             Fate::LoseAnswer => counts.lost += 1,

@@ -1,31 +1,30 @@
 //! `replay restore --into`: a table that is there, by difference.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use journal::cli::{Global, aws, output};
+use journal::cli::{Global, output};
 use journal::error::{Kind, Result};
 use journal::interrupt::Interrupt;
 use journal::model::TableName;
 
 use super::super::cut::schema;
-use super::{Args, ArgumentError, Shown, only};
-use crate::restore::{Differing, DynamoDb, IntoReport, Restore, RestoreOptions};
+use super::arguments::Args;
+use super::show::Shown;
+use super::{only, service};
+use crate::restore::{Differing, IntoReport, Restore};
 
 /// Compares, and with `--apply` writes what differs. The exit code is that of a conflict when items were left alone.
-pub(super) async fn run(into: &TableName, args: &Args, global: &Global, interrupt: &Interrupt) -> Result<ExitCode> {
-    let Some(table) = &args.table else { return Err(ArgumentError::Missing.into()) };
+pub(super) async fn run(
+    (table, into): (&TableName, &TableName),
+    args: &Args,
+    global: &Global,
+    interrupt: &Interrupt,
+) -> Result<ExitCode> {
     let (store, plan) = args.cut.plan(table, global).await?;
     let selection = only::selection(args.only.as_deref(), schema(&plan)?)?;
-    let service = Arc::new(DynamoDb::new(aws::tables().await?));
-    let options = RestoreOptions {
-        concurrency: usize::from(args.concurrency),
-        write_rate: args.write_rate,
-        merge: args.merge.options(),
-        ..RestoreOptions::default()
-    };
+    let (service, options) = service(args).await?;
     let shown = Shown::new(global.quiet);
-    let progress = |step, items, total| shown.show(step, items, total);
+    let progress = |step, items, total| shown.show(None, step, items, total);
     let restore = Restore {
         store,
         plan: &plan,

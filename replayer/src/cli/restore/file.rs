@@ -1,17 +1,21 @@
 //! `replay restore --output`: a table's state in a file, read back and compared.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use journal::cli::progress::{Progress, Unit};
 use journal::cli::{Global, output};
-use journal::error::Result;
+use journal::error::{Kind, Result};
 use journal::interrupt::Interrupt;
 use journal::model::TableName;
 use journal::store::ReadStore;
 use serde::Serialize;
 
 use super::super::cut::{say_undated, schema};
+use super::super::export::chosen;
+use super::arguments::Args;
+use super::only;
 use crate::digest::StateDigest;
 use crate::merge::MergeOptions;
 use crate::output::{Destination, Format, export, prove};
@@ -35,6 +39,33 @@ pub(super) struct FileReport {
     pub(super) digest: StateDigest,
     /// Whether the file was read back and its digest is the journal's: JSON and CSV leave types out, and cannot be.
     pub(super) proven: bool,
+}
+
+/// Writes one table's file.
+pub(super) async fn run(
+    (table, path): (&TableName, &Path),
+    args: &Args,
+    global: &Global,
+    interrupt: &Interrupt,
+) -> Result<ExitCode> {
+    let format = chosen(args.format, Some(path));
+    let (store, plan) = args.cut.plan(table, global).await?;
+    let selection = only::selection(args.only.as_deref(), schema(&plan)?)?;
+    let destination = Destination::file(path, args.force)?;
+    if args.plan {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let how = (args.merge.options(), interrupt, global);
+    let done = restore(store, &plan, (format, path, destination), selection, how).await;
+    let report = done.inspect_err(|error| {
+        if matches!(error.kind(), Kind::Interrupted | Kind::Unavailable) {
+            output::note("to begin anew: run the same command again; a file gets its name when it is whole");
+        }
+    })?;
+    if args.json {
+        output::json(&report)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes the file and reads it back.

@@ -3,7 +3,8 @@ use journal::error::Kind;
 use journal::model::TableName;
 use journal::source::sdk::item_to_sdk;
 
-use super::super::tests::{FakeService, FakeState, Scene, options, whole_item};
+use super::super::fake::{FakeService, FakeState};
+use super::super::scene::{Scene, options, whole_item};
 use super::super::{SdkItem, TargetTable};
 use super::*;
 

@@ -97,14 +97,14 @@ impl Restore<'_> {
     ) -> Result<RestoreReport> {
         check(target)?;
         let mut state = match run.state().clone() {
-            RunState::Creating => {
+            RunState::Planned => {
                 if self.described(service, run).await?.is_some() {
                     return Err(RestoreError::Exists { table: run.target().clone() }.into());
                 }
                 ImportState::default()
             }
             RunState::Importing { import } => ImportState { import },
-            RunState::Writing { .. } => {
+            RunState::Creating | RunState::Writing { .. } => {
                 let (run, table) = (run.run().to_owned(), run.target().clone());
                 return Err(RestoreError::OtherSink { run, table }.into());
             }
@@ -131,7 +131,6 @@ impl Restore<'_> {
         let mut unset = service::after_import(service, run, &target.input, pause, self.interrupt).await?;
         unset.extend(settings::apply(service, run.target(), table.arn.as_deref(), &target.settings, pause).await);
         staged.delete(staging).await?;
-        run.finish()?;
         let mut notes = target.notes.clone();
         notes.extend(target.settings.notes.iter().cloned());
         notes.push(format!(
@@ -139,9 +138,9 @@ impl Restore<'_> {
             staged.names.len(),
             staged.bytes,
             staging.bucket,
-            staging.key_prefix(run.run())
+            staging.key_prefix(&run.part_name())
         ));
-        Ok(RestoreReport {
+        let report = RestoreReport {
             table: run.target().clone(),
             arn: table.arn,
             items: expected.items(),
@@ -152,7 +151,9 @@ impl Restore<'_> {
             proven: true,
             unset,
             notes,
-        })
+        };
+        run.finish(&report)?;
+        Ok(report)
     }
 
     async fn described(&self, service: &dyn ImportService, run: &RunFile) -> Result<Option<TargetTable>, RestoreError> {
@@ -177,9 +178,9 @@ impl Restore<'_> {
         let failed = |source| RestoreError::Service { action: "importing", table: table.clone(), source };
         let import = Import {
             bucket: staging.bucket.clone(),
-            prefix: staging.key_prefix(run.run()),
+            prefix: staging.key_prefix(&run.part_name()),
             compression: staging.compression,
-            token: run.run().to_owned(),
+            token: run.part_name(),
             input: target.input.clone(),
         };
         let mut attempt = 1;

@@ -99,7 +99,7 @@ pub(super) async fn stage(restore: &Restore<'_>, staging: &Staging, run: &RunFil
         finished.map_err(|_| RestoreError::Lost { doing: "staging", table: table.clone() })??;
         Ok::<GroupedDigest, journal::error::Error>(digest)
     };
-    let folder = Staging::folder(run.run());
+    let folder = Staging::folder(&run.part_name());
     let put = async {
         let (mut names, mut bytes, mut items) = (Vec::new(), 0u64, 0u64);
         while let Some((object, more)) = receiver.recv().await {

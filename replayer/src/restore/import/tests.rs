@@ -5,7 +5,8 @@ use journal::error::Kind;
 use journal::store::ReadStore as _;
 use journal::store::memory::MemoryStore;
 
-use super::super::tests::{FakeService, FakeState, Scene, options};
+use super::super::fake::{FakeService, FakeState};
+use super::super::scene::{Scene, options};
 use super::*;
 
 /// A place for objects and a service that reads them from there.
