@@ -165,8 +165,15 @@ async fn a_table_that_is_there_becomes_what_it_was_at_random_seconds() {
         let planned = into(&[]);
         assert_eq!((&planned["applied"], &planned["digest"]), (&Value::from(false), &Value::from(digest.to_string())));
         let still = client.scan().table_name("live").select(aws_sdk_dynamodb::types::Select::Count);
-        let still: i32 =
-            still.into_paginator().send().try_collect().await.unwrap().iter().map(aws_sdk_dynamodb::operation::scan::ScanOutput::count).sum();
+        let still: i32 = still
+            .into_paginator()
+            .send()
+            .try_collect()
+            .await
+            .unwrap()
+            .iter()
+            .map(aws_sdk_dynamodb::operation::scan::ScanOutput::count)
+            .sum();
         let counted = |report: &Value, name: &str| report[name].as_u64().unwrap();
         let unwritten = u64::try_from(still).unwrap();
         let differing: u64 = ["missing", "different", "unexpected"].iter().map(|name| counted(&planned, name)).sum();
@@ -212,7 +219,7 @@ async fn a_table_that_throttles_and_resets_is_filled_whole() {
     assert_eq!(report["proven"], true);
     let reference = history.reference(last);
     check(&python, &["table", &service.endpoint(), reference.to_str().unwrap(), "slow"]);
-    // How near the rate comes to what a table takes, and how little is turned away, is shown in virtual time, in `restore/pace.rs`.
+    // How near the rate comes to what a table takes, and how little is turned away, is shown in virtual time, in `table_write/pace.rs`.
     let counts = proxy.counts();
     assert!(counts.unprocessed > 0 && counts.failed > 0 && counts.reset > 0 && counts.lost > 0, "{counts:?}");
 }

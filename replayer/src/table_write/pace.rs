@@ -205,21 +205,6 @@ mod tests {
         }
     }
 
-    /// The search for the rate included: what a restore of twenty seconds is turned away.
-    #[test]
-    fn a_short_restore_that_is_mostly_the_search_for_the_rate_does_not_drown_the_table() {
-        for rate in [50.0, 150.0, 600.0, 2_400.0] {
-            let (mut pace, mut table) = (Pace::new(None), Table::new(rate, 1.0));
-            let (mut now, mut taken, mut refused) = (0.0, 0.0, 0.0);
-            while taken < rate * 20.0 {
-                let (more, turned_away, end) = write(&mut pace, &mut table, now, 0.1);
-                (now, taken, refused) = (end, taken + more, refused + turned_away);
-            }
-            assert!(refused <= taken * 0.35, "{rate}/s: {refused} refused, {taken} taken");
-            assert!(taken > rate * now * 0.6, "{rate}/s: {taken} taken in {now} s");
-        }
-    }
-
     #[test]
     fn a_table_that_takes_more_or_less_later_is_followed() {
         for (first, second) in [(200.0, 2_000.0), (2_000.0, 200.0)] {

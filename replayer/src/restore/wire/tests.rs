@@ -18,9 +18,10 @@ use journal::table::recreate::PointInTimeRecovery;
 
 use self::stand_in::{Reply, Request, StandIn};
 use super::super::batch::{BatchBuilder, PutBatch};
+use super::super::fake::{FakeService, FakeState};
 use super::super::read_back::plain_key;
+use super::super::scene::{Scene, options};
 use super::super::service::{DynamoDb, ScanPage, SdkItem, ServiceError, TableService, TargetTable};
-use super::super::tests::{FakeService, FakeState, Scene, options};
 use super::super::{Restore, RestoreError};
 use super::learn::{clock, scope};
 use super::*;

@@ -15,6 +15,7 @@ use journal::store::ReadStore;
 use journal::table::recreate::{PointInTimeRecovery, SettingsAfter};
 use replayer::cut::CutRequest;
 use replayer::plan::{ReplayPlan, ReplayRequest, plan};
+use replayer::restore::Source as RunSource;
 use replayer::restore::{
     DynamoDb, PutBatch, Restore, RestoreOptions, RunFile, ScanPage, SdkItem, ServiceError, Step, TableService,
     TargetPlan, TargetTable,
@@ -137,10 +138,8 @@ impl Ours {
         let timeline = &source.plan.timeline;
         let mut run = RunFile::new(
             folder.path().join("run.json"),
-            "bench".to_owned(),
-            "bench".to_owned(),
+            RunSource::new("bench".to_owned(), "bench".to_owned(), source.plan.cut, false, None),
             (timeline.table.clone(), timeline.label.clone()),
-            source.plan.cut,
             self.table.clone(),
         );
         let target = TargetPlan {
