@@ -62,7 +62,8 @@ where
     let handle = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
         let report = MergeReport::default();
-        let mut job = Job { store, options, handle, stopped, report, key_attributes: None, workers: None, dated_only: false };
+        let mut job =
+            Job { store, options, handle, stopped, report, key_attributes: None, workers: None, dated_only: false };
         work(&mut job).map(|()| job.report)
     });
     let result = thread.await.map_err(|error| MergeError::Thread { reason: error.to_string() })?;
