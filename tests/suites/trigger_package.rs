@@ -153,7 +153,7 @@ async fn every_bootstrap_starts_and_does_its_work() {
         let running = start(&api, function);
         match api.invoke(event).await {
             Answer::Success(answer) => said.push(answer),
-            failed => panic!("{function} {event}: {failed:?}"),
+            failed @ Answer::Failure { .. } => panic!("{function} {event}: {failed:?}"),
         }
         drop(running);
     }

@@ -230,15 +230,12 @@ mod tests {
         }
         let expected = [span.from, span.to.unwrap_or(Cut::at(Second::MAX))].map(|cut| state(seconds, cut, &images));
         let [from, to] = expected;
-        match fold.end() {
-            Some((_, before, (_, after))) => {
-                assert_eq!((&before, &after), (&from, &to), "{seconds:?}");
-                (before, after, true)
-            }
-            None => {
-                assert_eq!(from, to, "{seconds:?} has a difference that is not told");
-                (from, to, false)
-            }
+        if let Some((_, before, (_, after))) = fold.end() {
+            assert_eq!((&before, &after), (&from, &to), "{seconds:?}");
+            (before, after, true)
+        } else {
+            assert_eq!(from, to, "{seconds:?} has a difference that is not told");
+            (from, to, false)
         }
     }
 

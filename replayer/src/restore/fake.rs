@@ -44,6 +44,8 @@ pub(crate) struct FakeState {
     /// The call at which everything ends, and whether it is still done.
     pub(crate) dies_at: Option<(u32, bool)>,
     pub(crate) dead: bool,
+    /// Pages of scans given.
+    pub(crate) scanned: u32,
     /// Items replaced on a condition.
     pub(crate) replaced: u32,
     /// The key of an item that somebody changes right before it is read alone.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -37,7 +38,7 @@ struct Recording {
 
 impl Recording {
     fn note(&self, key: &str, bytes: usize) {
-        if key.ends_with(".seg") {
+        if Path::new(key).extension().is_some_and(|extension| extension == "seg") {
             self.events.lock().unwrap().push(Event::Read(key.to_owned(), u64::try_from(bytes).unwrap()));
         }
     }

@@ -256,7 +256,13 @@ async fn the_roles_of_compaction_and_verification_allow_every_call_they_make_and
     assert!(!folds.is_empty(), "{first}");
     // A fold that was stopped after its first part, long ago by a grace of nothing.
     let folder = format!("{}snapshots/", journal::layout::timeline_folder(&timeline));
-    let part = store.list_all(&folder).await.unwrap().into_iter().find(|object| object.key.ends_with(".run")).unwrap();
+    let part = store
+        .list_all(&folder)
+        .await
+        .unwrap()
+        .into_iter()
+        .find(|object| std::path::Path::new(&object.key).extension().is_some_and(|extension| extension == "run"))
+        .unwrap();
     let name = part.key.trim_start_matches(&folder).split('/').next().unwrap();
     let dead = part.key.replace(name, &format!("{name}0"));
     store.put_new(&dead, store.get(&part.key).await.unwrap()).await.unwrap();

@@ -104,7 +104,7 @@ async fn carry_out(
     let progress = |table: &TableName, step, items, total| {
         shown.show(several.then(|| table.as_str()), step, items, total);
     };
-    let restores = Restores {
+    let work = Restores {
         store,
         service: service.clone(),
         import: staging.as_ref().map(|staging| (imports, staging)),
@@ -112,7 +112,7 @@ async fn carry_out(
         interrupt,
         progress: &progress,
     };
-    let restored = restores.run(tables, &mut run).await;
+    let restored = work.run(tables, &mut run).await;
     drop(shown);
     match restored {
         Ok(reports) => {

@@ -48,7 +48,7 @@ impl Recorded {
         self.seen.extend(self.proxy.take_all());
         match answer {
             journal_tests::runtime_api::Answer::Success(value) => value,
-            failed => panic!("the function failed: {failed:?}"),
+            failed @ journal_tests::runtime_api::Answer::Failure { .. } => panic!("the function failed: {failed:?}"),
         }
     }
 
