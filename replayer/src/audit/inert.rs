@@ -87,6 +87,21 @@ impl<W: Write> Write for InertJson<W> {
     }
 }
 
+/// Escapes the active characters of the JSON that lies in the buffer from `start` on, as `InertJson` does.
+pub(crate) fn make_json_inert(buffer: &mut Vec<u8>, start: usize) {
+    let json = buffer.get(start..).unwrap_or_default();
+    if json.iter().all(|byte| *byte < 0x7f) {
+        return;
+    }
+    // JSON is text.
+    let text = String::from_utf8_lossy(json);
+    if text.chars().any(is_active) {
+        let safe = inert(&text);
+        buffer.truncate(start);
+        buffer.extend_from_slice(safe.as_bytes());
+    }
+}
+
 /// A value as inert text of at most `chars_max` characters, with a note of how much was left out: JSON, with the type before
 /// it where JSON has none of its own.
 #[must_use]

@@ -25,7 +25,7 @@ pub use difference::{Difference, Operation, differences};
 #[cfg(any(feature = "cli", feature = "sql"))]
 pub(crate) use history::key_schema_of;
 pub use history::{Actor, AuditError, Change, Direction, History, HistoryRequest, history};
-pub(crate) use inert::{InertJson, inert_lines};
+pub(crate) use inert::{InertJson, inert_lines, make_json_inert};
 pub use inert::{VALUE_CHARS_MAX, inert, shown};
 pub use shape::{AttributeShape, TableShape, shape};
 pub(crate) use why::outside;

@@ -7,6 +7,7 @@ use journal::model::{Spelling, Splicer};
 
 use super::Format;
 use super::destination::{Destination, OutputError};
+use crate::audit::make_json_inert;
 use crate::digest::ItemHash;
 use crate::state::EncodedItem;
 
@@ -38,7 +39,9 @@ impl SplicedSink {
     pub(super) fn item(&mut self, item: &EncodedItem<'_>) -> Result<ItemHash> {
         let splicer = self.splicer.get_or_insert_with(|| Splicer::new(item.key_attributes(), self.spelling));
         self.gathered.extend_from_slice(self.around.0);
+        let start = self.gathered.len();
         let hash = item.splice(splicer, &mut self.gathered)?;
+        make_json_inert(&mut self.gathered, start);
         self.gathered.extend_from_slice(self.around.1);
         if self.gathered.len() >= GATHERED_BYTES {
             self.write_gathered()?;
