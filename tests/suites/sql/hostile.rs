@@ -97,7 +97,7 @@ fn a_hostile_item_is_shown_inert_and_cut_with_a_note_in_every_output() {
         (vec!["export", "--table", "notes", "--at", "latest", "--format", "json"], false),
         (vec!["export", "--table", "notes", "--at", "latest", "--format", "dynamodb-json"], false),
         (vec!["export", "--table", "notes", "--at", "latest", "--format", "csv"], false),
-        (vec!["schema", "--table", "notes"], false),
+        (vec!["schema", "--table", "notes"], true),
         (vec!["schema", "--table", "notes", "--json"], false),
     ];
     for (arguments, is_cut) in outputs {
