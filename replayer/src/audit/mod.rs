@@ -28,5 +28,6 @@ pub use history::{Actor, AuditError, Change, Direction, History, HistoryRequest,
 pub(crate) use inert::{InertJson, inert_lines, make_json_inert};
 pub use inert::{VALUE_CHARS_MAX, inert, shown};
 pub use shape::{AttributeShape, TableShape, shape};
+#[cfg(feature = "sql")]
 pub(crate) use why::outside;
 pub use why::why_empty;
