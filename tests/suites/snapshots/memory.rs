@@ -113,13 +113,8 @@ async fn the_peak_memory_of_a_replay_does_not_follow_changes_or_items() {
         }
         all.push(peaks);
     }
-    for [little, default] in all {
-        let (least, most) = (little.iter().min().unwrap(), little.iter().max().unwrap());
-        assert!(most * 100 <= least * 120, "the peaks {little:?} KiB are more than 20 % apart");
-        let (least, most) = (default.iter().min().unwrap(), default.iter().max().unwrap());
-        assert!(
-            *most <= least + (BOUNDS_MIB[1] << 10),
-            "the peaks {default:?} KiB are further apart than what reading may take"
-        );
+    for peaks in all.into_iter().flatten() {
+        let (least, most) = (peaks.iter().min().unwrap(), peaks.iter().max().unwrap());
+        assert!(most * 100 <= least * 120, "the peaks {peaks:?} KiB are more than 20 % apart");
     }
 }
