@@ -294,6 +294,15 @@ pub struct SnapshotPlanDocument {
     pub part_bytes_max: u64,
 }
 
+/// `snapshots/NAME/undated.json`: why no snapshot was made of what was planned. While the object is there, none is tried of it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndatedDocument {
+    /// The first segment that was found to have records without a second, by its key in the store.
+    pub object: String,
+    /// How many it has.
+    pub count: u64,
+}
+
 /// `compactions/ID/NUMBER.json`: an output of a compaction under way, and up to which key the outputs hold everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompactionProgress {

@@ -106,6 +106,12 @@ pub fn snapshot_plan(timeline: &Timeline, name: &str) -> String {
     format!("{}plan.json", snapshot_folder(timeline, name))
 }
 
+/// Why a snapshot cannot be made; see FORMAT.md, "Snapshots".
+#[must_use]
+pub fn snapshot_undated(timeline: &Timeline, name: &str) -> String {
+    format!("{}undated.json", snapshot_folder(timeline, name))
+}
+
 /// How far a compaction under way has come: its output `number`.
 #[must_use]
 pub fn compaction_progress(timeline: &Timeline, id: &str, number: usize) -> String {

@@ -115,8 +115,12 @@ pub(super) fn text(report: &SnapshotReport, dry_run: bool) -> String {
             report.puts, report.objects_read, report.bytes_in
         );
     }
-    if report.undated > 0 {
-        let _ = writeln!(text, "left alone   {} timelines: their records have no seconds", report.undated);
+    for segment in &report.undated {
+        let _ = writeln!(
+            text,
+            "left alone   {}: {} records of {} have no second, so no snapshot can be made of them; replays read them",
+            segment.timeline, segment.count, segment.object
+        );
     }
     if report.deleted > 0 {
         let _ = writeln!(text, "deleted      {} objects that a dead snapshot had left", report.deleted);
@@ -138,6 +142,18 @@ fn moment(text: &str) -> std::result::Result<Second, MomentError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_segment_without_seconds_is_named() {
+        let stream = crate::model::StreamArn::parse("arn:aws:dynamodb:x:0:table/notes/stream/1").unwrap();
+        let (timeline, object) = (stream.timeline().clone(), "notes/1/segments/0/undated/x.seg".to_owned());
+        let undated = vec![crate::snapshot::UndatedSegment { timeline, object, count: 3 }];
+        let told = text(&SnapshotReport { undated, ..SnapshotReport::default() }, false);
+        assert!(
+            told.contains("3 records of notes/1/segments/0/undated/x.seg") && told.contains("replays read"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn a_moment_has_a_zone_or_is_a_number() {

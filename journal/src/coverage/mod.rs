@@ -164,6 +164,12 @@ impl CoveredTimeline {
         })
     }
 
+    /// Whether `key` is that of the segment with this index.
+    #[must_use]
+    pub fn is_segment(&self, at: usize, key: &str) -> bool {
+        self.objects.segments.get(at).is_some_and(|segment| segment.key == key)
+    }
+
     /// Lowest and highest sequence number of all its segments.
     #[must_use]
     pub fn sequences(&self) -> Option<(SequenceNumber, SequenceNumber)> {

@@ -328,7 +328,9 @@ pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
             ["events", name] if name.strip_suffix(".json").is_some() => sorted.objects.events.push(key),
             ["quarantine", _] => sorted.objects.quarantined += 1,
             ["snapshots", name, "snapshot.json"] => sorted.snapshots.push(((*name).to_owned(), key)),
-            ["snapshots", name, part] if *part == "plan.json" || part.strip_suffix(".run").is_some() => {
+            ["snapshots", name, part]
+                if matches!(*part, "plan.json" | "undated.json") || part.strip_suffix(".run").is_some() =>
+            {
                 parts.push(UnfinishedObject { snapshot: (*name).to_owned(), key, size, modified });
             }
             ["segments", ..] => match SegmentName::parse(&key) {

@@ -108,6 +108,10 @@ async fn look_after(process: &Process, tables: Option<Vec<TableName>>, left: Dur
     for failed in &report.failed {
         error!(table = %failed.table, hint = failed.hint, "upkeep failed: {}", failed.reason);
     }
+    for segment in &report.snapshot.undated {
+        let (timeline, object) = (&segment.timeline, &segment.object);
+        warn!(%timeline, object, count = segment.count, "no snapshot can be made: records have no second");
+    }
     if !report.finished {
         warn!(tables = report.tables, "the time was over before all that is due was done; the next run goes on");
     }

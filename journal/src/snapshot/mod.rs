@@ -29,7 +29,7 @@ use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::listing;
 use crate::merge::MergeOptions;
-use crate::model::{Second, TableName};
+use crate::model::{Second, TableName, Timeline};
 use crate::store::{ReadStore, WriteStore};
 
 /// Bounds of snapshots.
@@ -78,8 +78,8 @@ pub struct SnapshotReport {
     pub already_there: bool,
     /// Snapshots of which some parts were there, left by a run that was stopped.
     pub resumed: u64,
-    /// Timelines whose records have no seconds, so that no snapshot of them can be made.
-    pub undated: u64,
+    /// Segments with records that have no second, so that a snapshot that is due cannot be made: each once.
+    pub undated: Vec<UndatedSegment>,
     /// Items in them.
     pub items: u64,
     /// Tombstones in them.
@@ -98,12 +98,30 @@ pub struct SnapshotReport {
     pub deleted: u64,
 }
 
+/// A segment of which no snapshot can be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UndatedSegment {
+    /// The timeline.
+    #[serde(serialize_with = "as_text")]
+    pub timeline: Timeline,
+    /// The segment's key.
+    pub object: String,
+    /// How many of its records have no second.
+    pub count: u64,
+}
+
+fn as_text<S: serde::Serializer>(timeline: &Timeline, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(timeline)
+}
+
 impl std::ops::AddAssign for SnapshotReport {
     fn add_assign(&mut self, other: Self) {
         self.snapshots.extend(other.snapshots);
         self.already_there |= other.already_there;
         self.resumed += other.resumed;
-        self.undated += other.undated;
+        for segment in other.undated {
+            self.add_undated(segment);
+        }
         self.items += other.items;
         self.tombstones += other.tombstones;
         self.parts += other.parts;
@@ -112,6 +130,14 @@ impl std::ops::AddAssign for SnapshotReport {
         self.bytes_in += other.bytes_in;
         self.puts += other.puts;
         self.deleted += other.deleted;
+    }
+}
+
+impl SnapshotReport {
+    fn add_undated(&mut self, segment: UndatedSegment) {
+        if !self.undated.contains(&segment) {
+            self.undated.push(segment);
+        }
     }
 }
 
@@ -178,15 +204,15 @@ pub async fn snapshot_table(
     let mut report = SnapshotReport::default();
     for objects in listing::timelines(store.as_ref(), table).await? {
         let mut covered = CoveredTimeline::new(objects);
-        report.deleted += plan::clean(store.as_ref(), &covered, now, options).await?;
+        let mut known = plan::undated(store.as_ref(), &covered).await?;
+        report.deleted += plan::clean(store.as_ref(), &covered, &known, now, options).await?;
         for (name, plan) in plan::unfinished(store.as_ref(), &covered).await? {
             if options.dry_run {
                 continue;
             }
             match write(&store, &covered, &name, &plan, options, interrupt).await {
                 Ok(done) => report += done,
-                Err(error) if is_undated(&error) => report.undated += 1,
-                Err(error) => return Err(error),
+                Err(error) => known.push((name, undated_of(error)?)),
             }
             progress(&report);
             covered = again(store.as_ref(), &covered).await?;
@@ -200,14 +226,21 @@ pub async fn snapshot_table(
                 at += 1;
                 continue;
             };
-            match make(&store, &covered, interval, cut, &candidate, options, interrupt).await {
+            let reads = |object: &str| candidate.segments.iter().any(|(at, _)| covered.is_segment(*at, object));
+            let made = match known.iter().find(|(_, segment)| reads(&segment.object)) {
+                Some((_, segment)) => Err(segment.clone()),
+                None => match make(&store, &covered, interval, cut, &candidate, options, interrupt).await {
+                    Ok(done) => Ok(done),
+                    Err(error) => Err(undated_of(error)?),
+                },
+            };
+            match made {
                 Ok(done) => report += done,
                 // Replays of such a timeline read its records.
-                Err(error) if is_undated(&error) => {
-                    report.undated += 1;
+                Err(segment) => {
+                    report.add_undated(segment);
                     at += 1;
                 }
-                Err(error) => return Err(error),
             }
             progress(&report);
             if options.dry_run {
@@ -220,8 +253,14 @@ pub async fn snapshot_table(
     Ok(report)
 }
 
-fn is_undated(error: &crate::Error) -> bool {
-    matches!(error.downcast_ref(), Some(SnapshotError::Undated { .. }))
+/// The segment without seconds that an error is about; any other error is passed on.
+fn undated_of(error: crate::Error) -> Result<UndatedSegment> {
+    match error.downcast_ref() {
+        Some(SnapshotError::Undated { timeline, object, count }) => {
+            Ok(UndatedSegment { timeline: timeline.clone(), object: object.clone(), count: *count })
+        }
+        _ => Err(error),
+    }
 }
 
 async fn again(store: &dyn ReadStore, covered: &CoveredTimeline) -> Result<CoveredTimeline> {
@@ -264,9 +303,19 @@ async fn write(
     if interrupt.requested() {
         return Err(stopped().into());
     }
-    let report = tokio::select! {
-        report = write::write(store, covered, name, plan, options) => report?,
+    let written = tokio::select! {
+        written = write::write(store, covered, name, plan, options) => written,
         () = interrupt.wait() => return Err(stopped().into()),
+    };
+    let report = match written {
+        Ok(report) => report,
+        Err(error) => {
+            // Nobody goes on with this plan: the next run would find the same.
+            let segment = undated_of(error)?;
+            plan::give_up(store.as_ref(), name, &segment).await?;
+            let UndatedSegment { timeline, object, count } = segment;
+            return Err(SnapshotError::Undated { timeline, object, count }.into());
+        }
     };
     info!(%timeline, snapshot = name, items = report.items, parts = report.parts, bytes = report.bytes_out, "snapshot");
     Ok(report)

@@ -7,10 +7,10 @@ use sha2::{Digest as _, Sha256};
 use tracing::info;
 
 use super::base::{Candidate, SKEW_SECONDS, Way, bases, earlier, later};
-use super::{SnapshotError, SnapshotOptions};
+use super::{SnapshotError, SnapshotOptions, UndatedSegment};
 use crate::coverage::{Beginning, CoveredTimeline, Ending, Interval};
 use crate::cut::Cut;
-use crate::documents::{self, FoldDocument, SnapshotPlanDocument};
+use crate::documents::{self, FoldDocument, SnapshotPlanDocument, UndatedDocument};
 use crate::error::Result;
 use crate::layout;
 use crate::listing::ListedSnapshot;
@@ -329,15 +329,44 @@ pub(crate) async fn plans(
     Ok(found)
 }
 
-/// Deletes what folds have left that were never completed and that nobody has added to for the grace time.
+/// Notes why no fold can be made of a plan, and ends it: compaction need not heed it, and nobody goes on with it.
+pub(super) async fn give_up(store: &dyn WriteStore, name: &str, segment: &UndatedSegment) -> Result<()> {
+    let UndatedSegment { timeline, object, count } = segment;
+    let document = UndatedDocument { object: object.clone(), count: *count };
+    store.put_new(&layout::snapshot_undated(timeline, name), documents::to_bytes(&document)?).await?;
+    store.delete(&layout::snapshot_plan(timeline, name)).await?;
+    info!(%timeline, object, count, "no snapshot can be made: records have no second");
+    Ok(())
+}
+
+/// Segments that are there and were found to have records without a second, by the folds that found them.
+pub(super) async fn undated(store: &dyn ReadStore, covered: &CoveredTimeline) -> Result<Vec<(String, UndatedSegment)>> {
+    let objects = &covered.objects;
+    let mut found = Vec::new();
+    for noted in objects.unfinished.iter().filter(|object| object.key.ends_with("/undated.json")) {
+        if let Some(UndatedDocument { object, count }) = documents::read(store, &noted.key).await?
+            && objects.segments.iter().any(|segment| segment.key == object)
+        {
+            let segment = UndatedSegment { timeline: objects.timeline.clone(), object, count };
+            found.push((noted.snapshot.clone(), segment));
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes what folds have left that were never completed and that nobody has added to for the grace time; what those of
+/// `known` found stays, for it spares finding it again.
 pub(super) async fn clean(
     store: &dyn WriteStore,
     covered: &CoveredTimeline,
+    known: &[(String, UndatedSegment)],
     now: Second,
     options: &SnapshotOptions,
 ) -> Result<u64> {
     let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
-    for object in covered.objects.unfinished.iter().filter(|object| object.snapshot.contains("-fold-")) {
+    let is_known = |snapshot: &str| known.iter().any(|(name, _)| name == snapshot);
+    let folds = covered.objects.unfinished.iter().filter(|object| object.snapshot.contains("-fold-"));
+    for object in folds.filter(|object| !is_known(&object.snapshot)) {
         let latest = newest.entry(&object.snapshot).or_default();
         *latest = object.modified.max(*latest);
     }

@@ -18,7 +18,7 @@ use crate::model::{
     ChangeKind, ChangeRecord, Image, ItemKey, KeyAttribute, KeyAttributes, KeyType, SequenceNumber, StreamArn,
     StreamRecord, Timeline,
 };
-use crate::store::memory::{FaultPlan, FaultyStore, MemoryStore};
+use crate::store::memory::{FaultPlan, FaultyStore, MemoryStore, OperationName};
 
 /// 2020-02-28T22:00:00Z: the history goes on over two days' ends and a month's.
 const BEGINNING: u64 = 1_582_927_200;
@@ -401,8 +401,76 @@ async fn records_without_a_second_make_no_snapshot() {
     let read = counting.operations().len();
     assert!(read < segments, "it is refused before all are opened: {read} operations, {segments} segments");
     let report = snapshot(store.clone(), LATER, &options()).await.unwrap();
-    assert!(report.undated > 0 && report.snapshots.is_empty(), "{report:?}");
+    assert!(!report.undated.is_empty() && report.snapshots.is_empty(), "{report:?}");
     assert!(covered(&store).await.objects.snapshots.is_empty());
+}
+
+/// Each scheduled run tried the same plan again, and made one more when a segment had come.
+#[tokio::test]
+async fn what_has_no_second_is_found_once_and_told_by_every_run_without_trying_again() {
+    let mut all = records();
+    all[30].second = None;
+    let (before, after) = all.split_at(200);
+    // A run that was stopped, or one of a version that tried again, has left its plan.
+    let mut left = None;
+    for step in 1..50 {
+        let store = history(before).await;
+        let plan = FaultPlan::none().stop_after(step);
+        let _ = snapshot(Arc::new(FaultyStore::new(store.clone(), plan)), LATER, &options()).await;
+        if covered(&store).await.objects.unfinished.iter().any(|object| object.key.ends_with("/plan.json")) {
+            left = Some(store);
+            break;
+        }
+    }
+    let store = left.expect("a plan is left when it is stopped at some step");
+    let first = snapshot(store.clone(), LATER, &options()).await.unwrap();
+    let [segment] = first.undated.as_slice() else { panic!("{first:?}") };
+    assert!(segment.object.starts_with("notes/1/segments/0/") && segment.count == 1, "{segment:?}");
+    put(store.as_ref(), after).await;
+    let undated = |covered: CoveredTimeline| -> Vec<String> {
+        covered.objects.unfinished.into_iter().map(|object| object.key).collect()
+    };
+    let noted = undated(covered(&store).await);
+    assert!(noted.len() == 1 && noted[0].ends_with("/undated.json"), "{noted:?}");
+    // Long after, for it is no dead snapshot's.
+    for now in [LATER, LATER * 3] {
+        let counting = Arc::new(FaultyStore::new(store.clone(), FaultPlan::none()));
+        let again = snapshot(counting.clone(), now, &options()).await.unwrap();
+        assert_eq!((&again.undated, again.snapshots.len(), again.deleted), (&first.undated, 0, 0));
+        let changed = counting.operations().into_iter().filter(|operation| {
+            matches!(operation.name, OperationName::PutNew | OperationName::Replace | OperationName::Delete)
+        });
+        assert_eq!(changed.count(), 0, "nothing is written");
+        let opened = counting.operations().into_iter().filter(|operation| {
+            matches!(operation.name, OperationName::Get | OperationName::GetTail | OperationName::GetRange)
+                && operation.key.contains("/segments/")
+        });
+        assert_eq!(opened.count(), 0, "no segment is read again");
+        assert_eq!(undated(covered(&store).await), noted);
+    }
+    // Compaction replaces the segment: it is found anew in what it was merged into, and the old finding goes in its time.
+    for _ in 0..3 {
+        compact(store.clone(), LATER).await.unwrap();
+    }
+    let later = snapshot(store.clone(), LATER * 3, &options()).await.unwrap();
+    assert!(later.undated.len() == 1 && later.undated[0].object != segment.object, "{later:?}");
+    assert!(later.deleted == 1 && later.snapshots.is_empty(), "{later:?}");
+    check_records(&store, &all).await;
+}
+
+/// A cut by sequence number, which needs no times, is true.
+async fn check_records(store: &Arc<MemoryStore>, records: &[ChangeRecord]) {
+    let covered = covered(store).await;
+    let cut = Cut::at_sequence(records[250].sequence);
+    let mut expected = State::new();
+    for record in &records[..=250] {
+        match &record.new {
+            Some(new) => expected.insert(record.key.as_bytes().to_vec(), new.as_bytes().to_vec()),
+            None => expected.remove(record.key.as_bytes()),
+        };
+    }
+    let candidate = bases(&covered, interval(&covered), cut).candidates.remove(0);
+    assert_eq!(state(store, candidate.inputs(&covered), cut).await, expected);
 }
 
 #[tokio::test]
