@@ -50,6 +50,19 @@ pub struct Recreation {
     pub input: CreateTableInputBuilder,
     /// What the new table will not have, or have otherwise, in sentences for the plan and the report.
     pub notes: Vec<String>,
+    /// What it will not have and who restores can add afterwards.
+    pub by_hand: Vec<ByHand>,
+}
+
+/// A setting that no restore makes, and the command that makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByHand {
+    /// What it is.
+    pub setting: String,
+    /// Why it is not made.
+    pub reason: String,
+    /// The command, for a shell; words in capital letters are to be filled in.
+    pub command: String,
 }
 
 /// What a restore sets at its end, when the items are back.
@@ -63,7 +76,9 @@ pub struct SettingsAfter {
     pub point_in_time_recovery: Option<PointInTimeRecovery>,
     /// Whether the table was protected from deletion.
     pub deletion_protection: bool,
-    /// What is not known or cannot be set, in sentences for the report.
+    /// What is not known and who restores has to set.
+    pub by_hand: Vec<ByHand>,
+    /// What cannot be set, in sentences for the report.
     pub notes: Vec<String>,
 }
 
@@ -95,7 +110,7 @@ struct Description {
     #[serde(default)]
     replicas: Vec<Replica>,
     #[serde(default)]
-    vector_indexes: Vec<Named>,
+    vector_indexes: Vec<serde_json::Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -172,12 +187,6 @@ struct Class {
 #[serde(rename_all = "PascalCase")]
 struct Replica {
     region_name: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Named {
-    index_name: Option<String>,
 }
 
 fn description(document: &TableDocument) -> Result<Description, RecreateError> {
@@ -260,15 +269,44 @@ pub fn create_table_input(document: &TableDocument, new_name: &TableName) -> Res
             );
         }
     }
-    let regions: Vec<&str> = description.replicas.iter().filter_map(|replica| replica.region_name.as_deref()).collect();
-    if !regions.is_empty() {
-        notes.push(format!("its replicas are not made again: add them for {}", regions.join(", ")));
+    let replicas = description.replicas.iter().filter_map(|replica| replica.region_name.as_deref());
+    let by_hand = replicas.map(|region| replica_by_hand(new_name, region));
+    let by_hand = by_hand.chain(description.vector_indexes.iter().map(|index| vector_index_by_hand(new_name, index)));
+    Ok(Recreation { input, notes, by_hand: by_hand.collect() })
+}
+
+/// One at a time may be added (`UpdateTable`, Amazon DynamoDB API Reference).
+fn replica_by_hand(table: &TableName, region: &str) -> ByHand {
+    let update = serde_json::json!([{ "Create": { "RegionName": region } }]);
+    ByHand {
+        setting: format!("replica in {region}"),
+        reason: "a replica takes all items anew, and is added once they are there".to_owned(),
+        command: update_table(table, "replica-updates", &update),
     }
-    for index in description.vector_indexes {
-        let name = index.index_name.unwrap_or_default();
-        notes.push(format!("its vector index {name} is not made again: add it by hand"));
+}
+
+fn vector_index_by_hand(table: &TableName, index: &serde_json::Value) -> ByHand {
+    const OF_INDEX: [&str; 6] =
+        ["IndexName", "VectorAttribute", "Dimensions", "DistanceFunction", "SearchSchema", "Projection"];
+    let described = OF_INDEX.into_iter().filter_map(|name| Some((name.to_owned(), index.get(name)?.clone())));
+    let create: serde_json::Map<String, serde_json::Value> = described.collect();
+    let name = index.get("IndexName").and_then(serde_json::Value::as_str).unwrap_or("without a name");
+    ByHand {
+        setting: format!("vector index {name}"),
+        reason: "restores do not make it".to_owned(),
+        command: update_table(table, "vector-index-updates", &serde_json::json!([{ "Create": create }])),
     }
-    Ok(Recreation { input, notes })
+}
+
+fn update_table(table: &TableName, option: &str, value: &serde_json::Value) -> String {
+    format!("aws dynamodb update-table --table-name {table} --{option} {}", shell_word(&value.to_string()))
+}
+
+/// A text as one word for a shell.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:/@".contains(&b));
+    if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// Attribute definitions as described, or at least those of the key.
@@ -332,9 +370,9 @@ fn projection(index: &Index) -> Projection {
         .build()
 }
 
-/// What is set when the items are back: TTL, tags, point-in-time recovery, deletion protection.
+/// What is set when the items are back on the table `new_name`: TTL, tags, point-in-time recovery, deletion protection.
 #[must_use]
-pub fn settings_after(document: &TableDocument) -> SettingsAfter {
+pub fn settings_after(document: &TableDocument, new_name: &TableName) -> SettingsAfter {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct TimeToLive {
@@ -348,7 +386,7 @@ pub fn settings_after(document: &TableDocument) -> SettingsAfter {
         recovery_period_in_days: Option<i32>,
     }
 
-    let mut settings = SettingsAfter { notes: document.not_read.clone(), ..SettingsAfter::default() };
+    let mut settings = SettingsAfter { by_hand: not_known(document, new_name), ..SettingsAfter::default() };
     if let Some(value) = &document.time_to_live {
         match TimeToLive::deserialize(value) {
             Ok(ttl) if matches!(ttl.time_to_live_status.as_deref(), Some("ENABLED" | "ENABLING")) => {
@@ -379,6 +417,30 @@ pub fn settings_after(document: &TableDocument) -> SettingsAfter {
     settings.deletion_protection =
         description(document).is_ok_and(|description| description.deletion_protection_enabled);
     settings
+}
+
+/// Settings that could not be read, and what the journal has of no earlier look either.
+fn not_known(document: &TableDocument, new_name: &TableName) -> Vec<ByHand> {
+    let wanted = |setting: &str| {
+        match setting {
+        "TTL" => document.time_to_live.is_none().then(|| {
+            format!("aws dynamodb update-time-to-live --table-name {new_name} --time-to-live-specification Enabled=true,AttributeName=ATTRIBUTE")
+        }),
+        "point-in-time recovery" => document.point_in_time_recovery.is_none().then(|| {
+            format!("aws dynamodb update-continuous-backups --table-name {new_name} --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true")
+        }),
+        "tags" => document.tags.is_none().then(|| {
+            "aws dynamodb tag-resource --resource-arn ARN --tags Key=NAME,Value=VALUE".to_owned()
+        }),
+        _ => Some(format!("aws dynamodb describe-table --table-name {}", document.table)),
+    }
+    };
+    let told = document.not_read.iter().filter_map(|told| {
+        let (setting, reason) = told.split_once(": ").unwrap_or((told, "it could not be read"));
+        let (setting, reason) = (setting.to_owned(), format!("whether it was set is not known: {reason}"));
+        Some(ByHand { command: wanted(&setting)?, setting, reason })
+    });
+    told.collect()
 }
 
 #[cfg(test)]
@@ -412,9 +474,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_table_is_made_again_with_everything_but_what_would_hinder_a_restore() {
-        let recreation = create_table_input(&document(fake::table()).await, &new_name()).unwrap();
-        assert_eq!(recreation.notes.len(), 2, "{:?}", recreation.notes);
-        assert!(recreation.notes[1].contains("eu-north-1"));
+        let mut described = fake::table();
+        let vectors = json!({"IndexName": "by-meaning", "VectorAttribute": {"AttributeName": "it's"}, "Dimensions": 3, "IndexStatus": "ACTIVE"});
+        described["VectorIndexes"] = json!([vectors]);
+        let recreation = create_table_input(&document(described).await, &new_name()).unwrap();
+        assert_eq!(recreation.notes.len(), 1, "{:?}", recreation.notes);
+        let commands: Vec<&str> = recreation.by_hand.iter().map(|one| one.command.as_str()).collect();
+        let update = "aws dynamodb update-table --table-name notes-restored";
+        let index =
+            r#"{"Create":{"Dimensions":3,"IndexName":"by-meaning","VectorAttribute":{"AttributeName":"it'\''s"}}}"#;
+        assert_eq!(
+            commands,
+            [
+                format!(r#"{update} --replica-updates '[{{"Create":{{"RegionName":"eu-north-1"}}}}]'"#),
+                format!("{update} --vector-index-updates '[{index}]'")
+            ]
+        );
         let body = request(recreation).await;
         let table = fake::table();
         assert_eq!(body["TableName"], "notes-restored");
@@ -461,20 +536,29 @@ mod tests {
     #[tokio::test]
     async fn what_comes_after_the_items_is_told() {
         let mut document = document(fake::table()).await;
-        document.not_read = vec!["something".to_owned()];
-        let settings = settings_after(&document);
+        document.not_read = vec!["TTL: denied".to_owned(), "tags: denied".to_owned()];
+        document.not_read.push("point-in-time recovery: denied".to_owned());
+        let settings = settings_after(&document, &new_name());
+        assert_eq!(settings.by_hand, [], "what an earlier look found is set");
         assert_eq!(settings.time_to_live.as_deref(), Some("expires"));
         assert_eq!(settings.tags, BTreeMap::from([("team".to_owned(), "notes".to_owned())]));
         assert_eq!(settings.point_in_time_recovery, Some(PointInTimeRecovery { days: Some(7) }));
         assert!(settings.deletion_protection);
-        assert_eq!(settings.notes.len(), 2, "{:?}", settings.notes);
-        assert!(settings.notes[1].contains("aws:cloudformation:stack-name"));
+        assert_eq!(settings.notes.len(), 1, "{:?}", settings.notes);
+        assert!(settings.notes[0].contains("aws:cloudformation:stack-name"));
+
+        (document.time_to_live, document.point_in_time_recovery, document.tags) = (None, None, None);
+        let unknown = settings_after(&document, &new_name()).by_hand;
+        let told: Vec<&str> = unknown.iter().map(|one| one.setting.as_str()).collect();
+        assert_eq!(told, ["TTL", "tags", "point-in-time recovery"]);
+        assert!(unknown.iter().all(|one| one.reason.contains("denied") && one.command.starts_with("aws dynamodb ")));
+        assert!(unknown[0].command.contains("update-time-to-live --table-name notes-restored"), "{unknown:?}");
 
         document.time_to_live = Some(json!({"TimeToLiveStatus": "DISABLED"}));
         document.point_in_time_recovery = Some(json!({"PointInTimeRecoveryStatus": "DISABLED"}));
         document.tags = None;
         document.description["DeletionProtectionEnabled"] = json!(false);
         document.not_read.clear();
-        assert_eq!(settings_after(&document), SettingsAfter::default());
+        assert_eq!(settings_after(&document, &new_name()), SettingsAfter::default());
     }
 }

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::primitives::DateTime;
 use aws_sdk_dynamodb::types::{
     GlobalSecondaryIndexDescription, KeySchemaElement, LocalSecondaryIndexDescription, OnDemandThroughput,
     PointInTimeRecoveryDescription, Projection, ProvisionedThroughputDescription, TableDescription,
-    TimeToLiveDescription,
+    TimeToLiveDescription, VectorIndexDescription,
 };
 use serde_json::{Map, Value, json};
 
@@ -66,9 +66,7 @@ pub(super) fn table(table: &TableDescription) -> Value {
     let replicas = named(table.replicas(), aws_sdk_dynamodb::types::ReplicaDescription::region_name, |replica| {
         object([("RegionName", json!(replica.region_name()))])
     });
-    let vectors = named(table.vector_indexes(), aws_sdk_dynamodb::types::VectorIndexDescription::index_name, |index| {
-        object([("IndexName", json!(index.index_name()))])
-    });
+    let vectors = named(table.vector_indexes(), VectorIndexDescription::index_name, vector_index);
     object([
         ("TableName", json!(table.table_name())),
         ("TableId", json!(table.table_id())),
@@ -143,6 +141,27 @@ fn local_index(index: &LocalSecondaryIndexDescription) -> Value {
     object([
         ("IndexName", json!(index.index_name())),
         ("KeySchema", key_schema(index.key_schema())),
+        ("Projection", projection(index.projection())),
+    ])
+}
+
+fn vector_index(index: &VectorIndexDescription) -> Value {
+    let search = list(index.search_schema(), |element| {
+        json!({
+            "AttributeName": element.attribute_name(),
+            "SearchSchemaElementType": element.search_schema_element_type().as_str()
+        })
+    });
+    let vector = index.vector_attribute().map(|attribute| json!({ "AttributeName": attribute.attribute_name() }));
+    object([
+        ("IndexName", json!(index.index_name())),
+        ("VectorAttribute", json!(vector)),
+        ("Dimensions", json!(index.dimensions())),
+        (
+            "DistanceFunction",
+            json!(index.distance_function().map(aws_sdk_dynamodb::types::VectorDistanceFunction::as_str)),
+        ),
+        ("SearchSchema", search),
         ("Projection", projection(index.projection())),
     ])
 }

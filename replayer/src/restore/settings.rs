@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use journal::model::TableName;
-use journal::table::recreate::SettingsAfter;
+use journal::table::recreate::{ByHand, SettingsAfter, shell_word};
 use serde::Serialize;
 
 use super::service::{ServiceError, TableService};
@@ -12,24 +12,31 @@ use super::service::{ServiceError, TableService};
 /// Attempts for each setting.
 const ATTEMPTS: u32 = 5;
 
-/// A setting that could not be set.
+/// A setting that could not be set, or that no restore sets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unset {
     /// What it is.
     pub setting: String,
-    /// What the service said.
+    /// What the service said, or why nobody asked it.
     pub reason: String,
     /// The command that sets it.
     pub command: String,
 }
 
-impl fmt::Display for Unset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} could not be set ({}): {}", self.setting, self.reason, self.command)
+impl From<&ByHand> for Unset {
+    fn from(ByHand { setting, reason, command }: &ByHand) -> Self {
+        Self { setting: setting.clone(), reason: reason.clone(), command: command.clone() }
     }
 }
 
-/// Sets what was set on the table that the journal describes. What cannot be set does not undo the restore: it is listed.
+impl fmt::Display for Unset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is not set ({}): {}", self.setting, self.reason, self.command)
+    }
+}
+
+/// Sets what was set on the table that the journal describes. What cannot be set does not undo the restore: it is listed, with
+/// what no restore sets.
 /// Deletion protection comes last, so that nothing after it can fail.
 pub(super) async fn apply<S: TableService + ?Sized>(
     service: &S,
@@ -38,11 +45,11 @@ pub(super) async fn apply<S: TableService + ?Sized>(
     settings: &SettingsAfter,
     pause: Duration,
 ) -> Vec<Unset> {
-    let mut unset = Vec::new();
+    let mut unset: Vec<Unset> = settings.by_hand.iter().map(Unset::from).collect();
     if !settings.tags.is_empty() {
         let tags: Vec<(String, String)> = settings.tags.clone().into_iter().collect();
         let shown: Vec<String> =
-            tags.iter().map(|(name, value)| format!("Key={},Value={}", quoted(name), quoted(value))).collect();
+            tags.iter().map(|(name, value)| format!("Key={},Value={}", shell_word(name), shell_word(value))).collect();
         let result = match arn {
             Some(arn) => again(pause, || service.tag(arn, &tags)).await,
             None => Err(ServiceError::Answer { reason: "the service gives no ARN".to_owned() }),
@@ -68,7 +75,7 @@ pub(super) async fn apply<S: TableService + ?Sized>(
             format!(
                 "aws dynamodb update-time-to-live --table-name {table} --time-to-live-specification \
                  Enabled=true,AttributeName={}",
-                quoted(attribute)
+                shell_word(attribute)
             )
         });
     }
@@ -79,12 +86,6 @@ pub(super) async fn apply<S: TableService + ?Sized>(
         });
     }
     unset
-}
-
-/// A word for a shell.
-fn quoted(text: &str) -> String {
-    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:/@".contains(&b));
-    if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 pub(super) fn note(

@@ -47,12 +47,9 @@ pub struct TargetPlan {
 pub fn plan_target(plan: &ReplayPlan, name: &TableName, partition: Option<&str>) -> Result<TargetPlan> {
     if let Some(document) = &plan.table {
         let recreation = create_table_input(document, name)?;
-        return Ok(TargetPlan {
-            name: name.clone(),
-            input: recreation.input,
-            settings: settings_after(document),
-            notes: recreation.notes,
-        });
+        let mut settings = settings_after(document, name);
+        settings.by_hand.extend(recreation.by_hand);
+        return Ok(TargetPlan { name: name.clone(), input: recreation.input, settings, notes: recreation.notes });
     }
     let table = &plan.timeline.table;
     let key = plan.key.as_ref().ok_or_else(|| KeySchemaError::Unknown { table: table.to_string() })?;

@@ -109,6 +109,7 @@ async fn settings_come_after_the_proof_and_what_cannot_be_set_is_told_with_its_c
         tags: BTreeMap::from([("team name".to_owned(), "it's".to_owned())]),
         point_in_time_recovery: Some(PointInTimeRecovery { days: Some(7) }),
         deletion_protection: true,
+        by_hand: Vec::new(),
         notes: Vec::new(),
     };
     let service = FakeService::with(FakeState::default());
@@ -122,6 +123,17 @@ async fn settings_come_after_the_proof_and_what_cannot_be_set_is_told_with_its_c
     assert!(commands[1].ends_with("PointInTimeRecoveryEnabled=true,RecoveryPeriodInDays=7"));
     assert!(commands[2].ends_with("Enabled=true,AttributeName=expiresAt"));
     assert!(commands[3].ends_with("--deletion-protection-enabled"));
+
+    // What nobody but a person can set is told with what could not be set.
+    scene.target.settings.by_hand = vec![journal::table::recreate::ByHand {
+        setting: "replica in eu-north-1".to_owned(),
+        reason: "a replica is added by hand".to_owned(),
+        command: "aws dynamodb update-table".to_owned(),
+    }];
+    let service = FakeService::with(FakeState::default());
+    let unset = scene.restore(&service, &mut scene.run()).await.unwrap().unset;
+    let told: Vec<String> = unset.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["replica in eu-north-1 is not set (a replica is added by hand): aws dynamodb update-table"]);
 }
 
 #[test]
@@ -202,5 +214,39 @@ async fn every_lossless_file_is_read_back_with_the_digest_of_the_journal() {
         let refused = export(store, &scene.plan, target, Selection::default(), options, &interrupt, |_, _| {}).await;
         assert_eq!(refused.unwrap_err().kind(), Kind::Invalid);
         assert!(!path.exists());
+    }
+}
+
+/// A file is written in one or two readings of the journal; wherever they end, there is no file and nothing beside it.
+#[cfg(feature = "sql")]
+#[tokio::test]
+async fn a_file_killed_at_any_read_of_the_journal_does_not_appear_and_the_same_command_writes_it() {
+    use crate::output::{Destination, Format, export};
+    use journal::store::memory::{FaultPlan, FaultyStore, MemoryStore};
+
+    let scene = Scene::new(300).await;
+    let write = async |store: Arc<FaultyStore>, path: &std::path::Path, format: Format| {
+        let target = (format, Destination::file(path, false).unwrap());
+        let (options, never) = (MergeOptions::default(), Interrupt::never());
+        export(store, &scene.plan, target, Selection::default(), options, &never, |_, _| {}).await
+    };
+    let faulty = |plan: FaultPlan| Arc::new(FaultyStore::new(Arc::<MemoryStore>::clone(&scene.store), plan));
+    for format in [Format::DynamodbJson, Format::Json, Format::Csv, Format::Sqlite, Format::Parquet] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes");
+        let counting = faulty(FaultPlan::none());
+        let whole = write(counting.clone(), &path, format).await.unwrap();
+        let (bytes, steps) = (std::fs::read(&path).unwrap(), u64::try_from(counting.operations().len()).unwrap());
+        assert!(steps > 0 && whole.items == 300);
+        for step in 1..=steps {
+            for plan in [FaultPlan::none().stop_after(step - 1), FaultPlan::none().stop_after(step).fail_after(step)] {
+                std::fs::remove_file(&path).unwrap();
+                write(faulty(plan), &path, format).await.unwrap_err();
+                assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{format:?}, step {step}");
+                let again = write(faulty(FaultPlan::none()), &path, format).await.unwrap();
+                assert_eq!((again.items, again.digest), (whole.items, whole.digest));
+                assert!(matches!(format, Format::Sqlite | Format::Parquet) || std::fs::read(&path).unwrap() == bytes);
+            }
+        }
     }
 }

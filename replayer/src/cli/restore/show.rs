@@ -56,19 +56,29 @@ pub(super) fn target(plan: &ReplayPlan, target: &TargetPlan, global: &Global) {
     for note in target.notes.iter().chain(&settings.notes) {
         output::note(&format!("note: {note}"));
     }
+    for by_hand in &settings.by_hand {
+        output::note(&format!(
+            "note: {} will not be set ({}); the command is told at the end",
+            by_hand.setting, by_hand.reason
+        ));
+    }
 }
 
 /// Says what was done.
 pub(super) fn report(report: &RestoreReport, global: &Global) {
-    for unset in &report.unset {
-        output::note(&format!("warning: {unset}"));
-    }
     if !global.quiet {
         output::note(&format!(
             "table   {}\nitems   {} ({} written by this run)\nunits   {} written, {} turned away and tried again\ndigest  {}\nproven: the table was read back, and its digest is \
              that of the journal",
             report.table, report.items, report.written, report.write_units, report.refused_units, report.digest
         ));
+        for note in &report.notes {
+            output::note(&format!("note: {note}"));
+        }
+    }
+    // Last, for it is what is left to do.
+    for unset in &report.unset {
+        output::note(&format!("warning: {unset}"));
     }
 }
 
