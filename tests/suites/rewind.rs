@@ -345,6 +345,41 @@ async fn a_bad_deploy_is_undone_in_place_and_the_undo_brings_back_the_state_befo
     a_bad_deploy_is_undone(World::embedded().await, 2000).await;
 }
 
+/// Ctrl-C leaves a run that goes on with the command that is printed, and nothing else is needed for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewind_that_is_stopped_goes_on_with_the_command_that_it_printed() {
+    let mut world = World::embedded().await;
+    let all: Vec<_> = (0..120).map(|number| (id(number), note(&format!("note {number}"), 0))).collect();
+    world.put(&all).await;
+    let cut = world.journalled().await;
+    let before = world.notes().await;
+    let bad: Vec<_> = (0..120).map(|number| (id(number), note("null", 0))).collect();
+    world.put(&bad).await;
+    world.journalled().await;
+    let _ = world.requests();
+    let arguments =
+        ["--table", TABLE, "--at-sequence", &cut, "--except", "sentinel-*", "--apply", "--write-rate", "20"];
+    let running = world.rewind(&arguments).start();
+    let mut requests = BTreeMap::new();
+    while requests.get("PutItem").is_none_or(|puts| *puts < 20) {
+        world.count(&mut requests);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let stopped = tokio::task::spawn_blocking(move || running.interrupt()).await.unwrap().failure(130);
+    let said = |title: &str| {
+        let line = stopped.stderr.lines().find_map(|line| line.strip_prefix(title));
+        line.unwrap_or_else(|| panic!("{title:?} is not said: {}", stopped.stderr)).split(' ').collect::<Vec<&str>>()
+    };
+    let (resume, undo) = (said("to continue: replay rewind "), said("to take back what was written: replay rewind "));
+    assert_eq!((resume[0], undo[0], undo[2], resume[1]), ("--resume", "--undo", "--apply", undo[1]));
+    let halfway = world.notes().await;
+    assert!(halfway != before && halfway.values().any(|note| note["content"] != "null"), "it was stopped on the way");
+    let report = json(&run(world.rewind(&[&resume[..], &["--json"]].concat())).await.success());
+    assert_eq!((report["run"]["changed_back"].as_u64(), report["run"]["already"].as_u64()), (Some(120), Some(0)));
+    assert_same(&world.notes().await, &before, "the table after the run went on");
+    world.stop_following().await;
+}
+
 fn with<'a>(one: &[&'a str], other: &[&'a str]) -> Vec<&'a str> {
     [one, other].concat()
 }

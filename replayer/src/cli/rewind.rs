@@ -311,15 +311,9 @@ async fn undo(run: &str, args: &Args, global: &Global, interrupt: &Interrupt) ->
 
 fn cuts(args: &Args) -> Result<(CutRequest, Option<CutRequest>)> {
     if let Some(between) = &args.between {
-        let cut = |text: &String| {
-            let text = match text.strip_prefix("sequence:") {
-                Some(number) => CutText { at_sequence: Some(number), ..CutText::default() },
-                None => CutText { at: Some(text), ..CutText::default() },
-            };
-            text.parse(&Zoned::now())
-        };
         let (Some(from), Some(to)) = (between.first(), between.get(1)) else { return Err(ArgumentError::NoCut.into()) };
-        return Ok((cut(from)?, Some(cut(to)?)));
+        let now = Zoned::now();
+        return Ok((CutRequest::parse(from, &now)?, Some(CutRequest::parse(to, &now)?)));
     }
     let text = CutText {
         at: args.at.as_deref(),

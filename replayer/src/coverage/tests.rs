@@ -179,6 +179,10 @@ fn gaps_cut_coverage_and_overlapping_ones_are_one() {
     assert_eq!(pieces().gap(480, 600, None).spans(), [(100, 480)]);
     let after = &pieces().gap(200, 210, None).covered().intervals[1];
     assert!(matches!(after.beginning, Beginning::NotWhole { .. }), "the stream's whole beginning ends with the gap");
+    // Two shards lost records: only the seconds speak for both.
+    let joined = pieces().gap(200, 210, Some((20, 30))).gap(205, 300, Some((40, 50))).covered();
+    let gap = joined.intervals[1].gap_before.as_ref().unwrap();
+    assert_eq!((gap.from, gap.to, gap.after_sequence, gap.before_sequence), (second(200), second(300), None, None));
 }
 
 #[test]
@@ -296,7 +300,7 @@ fn a_sequence_number_finds_its_timeline_or_asks_for_it() {
     ];
     assert_eq!(choose(&table(), &timelines, cut(15), None, false).unwrap().timeline, 0);
     assert_eq!(choose(&table(), &timelines, cut(50), None, false).unwrap().interval, Some(1));
-    assert!(outside(&timelines, cut(45)).contains("it lies in a gap"));
+    assert!(outside(&timelines, cut(45)).contains("it lies in a gap: records were trimmed"));
     assert!(outside(&timelines, cut(61)).contains("sequence numbers 10 to 20"));
     let error = choose(&table(), &timelines, cut(35), None, false).unwrap_err();
     assert!(matches!(&error, CoverageError::Ambiguous { labels, .. } if labels == "2, 3"), "{error}");

@@ -230,6 +230,27 @@ async fn kept(items: &[Attributes]) -> (Arc<dyn ReadStore>, ReplayPlan) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_limit_is_the_number_of_items_that_are_given_out() {
+    let item = |id: &str| Attributes::from([("noteId".to_owned(), s(id))]);
+    let (store, plan) = kept(&[item("a"), item("b"), item("c")]).await;
+    for (limit, given, cut_short) in
+        [(0, "", true), (1, "a", true), (2, "ab", true), (3, "abc", true), (4, "abc", false)]
+    {
+        let selection = Selection { limit: Some(limit), ..Selection::default() };
+        let (never, options) = (Interrupt::never(), MergeOptions::default());
+        let keep = |ids: &mut String, item: crate::state::Item<'_>| {
+            let AttributeValue::S(id) = &item.attributes["noteId"] else { panic!("{item:?}") };
+            ids.push_str(id);
+            Ok(Flow::Continue)
+        };
+        let visited = visit_items(store.clone(), &plan, selection, options, &never, String::new(), keep);
+        let (ids, visited) = visited.await.unwrap();
+        assert_eq!((ids.as_str(), visited.cut_short), (given, cut_short), "limit {limit}");
+        assert_eq!(visited.digest.items(), u64::try_from(given.len()).unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_export_has_the_lines_and_the_digest_of_its_decoded_items() {
     let simple = Attributes::from([("noteId".to_owned(), s("z")), ("count".to_owned(), n("100"))]);
     let (store, plan) = kept(&[item(), simple]).await;

@@ -68,6 +68,32 @@ fn a_baseline_from_before_the_cut_makes_earlier_segments_needless() {
 }
 
 #[test]
+fn what_is_explained_is_what_is_planned_and_nothing_that_could_serve_costs_less() {
+    for cut in [2500, 4000, 6500, 8500] {
+        let pieces = followed(true)
+            .segment(Some((1000, 2000)), (1, 9))
+            .segment(Some((2000, 4000)), (10, 19))
+            .segment(Some((4500, 6000)), (20, 29))
+            .segment(Some((6001, 7000)), (30, 39))
+            .baseline(3000, 3010)
+            .baseline(8000, 8010);
+        let explained = decide_one(pieces, &request(cut)).unwrap();
+        let (plan, explanation) = (&explained, &explained.explanation);
+        let chosen = explanation.chosen.as_ref().unwrap();
+        assert_eq!((chosen.objects, chosen.bytes), (u64::try_from(plan.inputs.len()).unwrap(), plan.bytes()), "{cut}");
+        assert_eq!((&chosen.base, chosen.cost_bytes), (&plan.base, chosen.bytes + chosen.objects * 65_536));
+        let costs = explanation.alternatives.iter().map(|alternative| alternative.cost_bytes);
+        assert!(!explanation.alternatives.is_empty() && costs.clone().all(|cost| cost >= chosen.cost_bytes), "{cut}");
+        assert!(costs.is_sorted(), "{explanation:?}");
+        let text = explanation.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("reads     ") && lines[0].contains(chosen.base.as_deref().unwrap()), "{text}");
+        assert!(lines[0].contains(&format!(": {} objects, {} bytes", chosen.objects, chosen.bytes)), "{text}");
+        assert_eq!(lines.iter().filter(|line| line.starts_with("instead   ")).count(), explanation.alternatives.len());
+    }
+}
+
+#[test]
 fn after_a_gap_only_records_and_baselines_from_after_it_count() {
     let pieces = || {
         followed(true)

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableInputBuilder;
 use journal::error::Kind;
 use journal::model::{AttributeValue, SequenceNumber};
+use journal::store::memory::{FaultPlan, FaultyStore};
 
 use super::fake::{FakeService, FakeState, Fault};
 use super::scene::{Scene, stream};
@@ -123,6 +124,34 @@ async fn a_restore_stopped_at_any_call_goes_on_and_makes_one_table() {
             assert_eq!((state.items.len(), state.made), (60, 1), "call {call}, after {after}");
         }
     }
+}
+
+/// The process ends at a read of the journal: while the items are counted, or while they are written.
+#[tokio::test]
+async fn a_restore_killed_at_any_read_of_the_journal_goes_on_and_makes_one_table() {
+    let mut killed = 0;
+    for (step, lost) in (1..).flat_map(|step| [(step, false), (step, true)]) {
+        let scene = Scene::new(60).await;
+        let service = FakeService::with(FakeState::default());
+        let plan = FaultPlan::none().stop_after(if lost { step } else { step - 1 });
+        let plan = if lost { plan.fail_after(step) } else { plan };
+        let store = Arc::new(FaultyStore::new(scene.store.clone(), plan));
+        let options = super::scene::options(3);
+        let restoring = Restore { store: store.clone(), ..scene.restoring(&service, &options) };
+        let first = restoring.run(&scene.target, &mut scene.run()).await;
+        if store.operations().iter().all(|operation| operation.fault.is_none()) {
+            first.unwrap();
+            break;
+        }
+        killed += 1;
+        first.unwrap_err();
+        let mut run = RunFile::load(&scene.path()).unwrap();
+        assert!(scene.restore(&service, &mut run).await.unwrap().proven, "step {step}, lost {lost}");
+        let state = service.lock();
+        assert_eq!((state.items.len(), state.made), (60, 1), "step {step}, lost {lost}");
+        assert!(!scene.path().exists(), "a proven run leaves nothing behind");
+    }
+    assert!(killed >= 4, "{killed}");
 }
 
 /// Services by the names of their tables, for restores of several.

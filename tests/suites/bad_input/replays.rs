@@ -63,6 +63,16 @@ fn a_table_that_the_journal_does_not_have() {
 }
 
 #[test]
+fn a_run_that_nobody_knows() {
+    let (folder, url) = filled_journal();
+    for command in ["restore", "rewind"] {
+        let resume = replay().args([command, "--journal", &url, "--resume", "20200101t000000z-abcd"]);
+        let finished = super::without_service(resume).env("XDG_STATE_HOME", folder.path()).run();
+        assert_refused(finished, Kind::Invalid, &["20200101t000000z-abcd"]);
+    }
+}
+
+#[test]
 fn a_key_of_the_wrong_type() {
     let (_folder, url) = filled_journal();
     let show = |key: &str| replay().args(["show", "--journal", &url, "--table", TABLE, "--at", "latest", "--key", key]);

@@ -130,8 +130,11 @@ async fn check(
         prop_assert!(!found.candidates.is_empty(), "nothing makes {}", cut);
         for candidate in found.candidates {
             let memory = if random.random() { 48 << 20 } else { 1 };
-            let (got, _) = state(store, candidate.inputs(&covered), Cut::at(second(cut)), memory).await;
+            let (got, report) = state(store, candidate.inputs(&covered), Cut::at(second(cut)), memory).await;
             prop_assert_eq!(&got, at(states, cut), "at {}: {:?}", cut, candidate);
+            // What `--explain` shows of it is what is read.
+            prop_assert_eq!(report.objects, candidate.objects, "at {}: {:?}", cut, candidate);
+            prop_assert!(report.bytes_read <= candidate.bytes, "at {}: {:?} {:?}", cut, candidate, report);
             match candidate.way {
                 Way::Forward => ways[0] += 1,
                 Way::Backward => ways[1] += 1,

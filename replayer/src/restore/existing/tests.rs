@@ -2,6 +2,7 @@ use aws_sdk_dynamodb::types::AttributeValue as SdkValue;
 use journal::error::Kind;
 use journal::model::TableName;
 use journal::source::sdk::item_to_sdk;
+use journal::store::memory::{FaultPlan, FaultyStore};
 
 use super::super::fake::{FakeService, FakeState};
 use super::super::scene::{Scene, options, whole_item};
@@ -88,9 +89,42 @@ async fn a_restore_into_a_table_stopped_at_any_call_is_finished_by_the_same_comm
             }
             let report = into(&scene, &service, true).await.unwrap();
             assert!(report.proven, "call {call}, after {after}");
-            assert_eq!(service.lock().items.len(), 100);
+            assert_restored(&service);
         }
     }
+}
+
+/// The table is what the journal says, and each of the five differing items was written once, whoever wrote it.
+#[track_caller]
+fn assert_restored(service: &FakeService) {
+    let state = service.lock();
+    let expected = (0..100).map(|number| item_to_sdk(&whole_item(number)));
+    assert!(state.items.values().cloned().eq(expected), "the table is not what the journal says");
+    assert_eq!(state.replaced, 5, "an item was written twice, or one that did not differ");
+}
+
+#[tokio::test]
+async fn a_restore_into_a_table_killed_at_any_read_of_the_journal_is_finished_by_the_same_command() {
+    let mut killed = 0;
+    for (step, lost) in (1..).flat_map(|step| [(step, false), (step, true)]) {
+        let (scene, service) = (Scene::new(100).await, live());
+        let plan = FaultPlan::none().stop_after(if lost { step } else { step - 1 });
+        let plan = if lost { plan.fail_after(step) } else { plan };
+        let store = std::sync::Arc::new(FaultyStore::new(scene.store.clone(), plan));
+        let options = options(3);
+        let restoring = Restore { store: store.clone(), ..scene.restoring(&service, &options) };
+        let first = restoring.into_table(&*service, &table(), true).await;
+        if store.operations().iter().all(|operation| operation.fault.is_none()) {
+            first.unwrap();
+            break;
+        }
+        killed += 1;
+        first.unwrap_err();
+        assert!(into(&scene, &service, true).await.unwrap().proven, "step {step}, lost {lost}");
+        assert_restored(&service);
+    }
+    // The segment is read to compare, and once more to prove.
+    assert!(killed >= 4, "{killed}");
 }
 
 #[tokio::test]

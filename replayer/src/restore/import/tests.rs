@@ -3,7 +3,7 @@ use std::io::Read as _;
 use aws_sdk_dynamodb::types::{KeyType, LocalSecondaryIndex, Projection, ProjectionType};
 use journal::error::Kind;
 use journal::store::ReadStore as _;
-use journal::store::memory::MemoryStore;
+use journal::store::memory::{FaultPlan, FaultyStore, MemoryStore};
 
 use super::super::fake::{FakeService, FakeState};
 use super::super::scene::{Scene, options};
@@ -31,6 +31,14 @@ impl Imports {
         let options = options(3);
         let restoring = scene.restoring(&self.service, &options);
         restoring.import(&*self.service, &self.staging(compression), &scene.target, run).await
+    }
+
+    /// As [`Imports::restore`], with faults in the reads of the journal and in the operations of the bucket.
+    async fn restore_with(&self, scene: &Scene, [journal, bucket]: [&Arc<FaultyStore>; 2]) -> Result<RestoreReport> {
+        let options = options(3);
+        let restoring = Restore { store: journal.clone(), ..scene.restoring(&self.service, &options) };
+        let staging = Staging { store: bucket.clone(), ..self.staging(ImportCompression::Zstd) };
+        restoring.import(&*self.service, &staging, &scene.target, &mut scene.run()).await
     }
 }
 
@@ -125,5 +133,42 @@ async fn an_import_stopped_at_any_call_goes_on_and_imports_once() {
             let state = imports.service.lock();
             assert_eq!((state.items.len(), state.made), (60, 1), "call {call}, after {after}");
         }
+    }
+}
+
+/// The process ends at a read of the journal or at an operation of the bucket: before it, or after it and before its answer.
+#[tokio::test]
+async fn an_import_killed_at_any_step_of_journal_or_bucket_goes_on_and_leaves_every_item_once() {
+    let faulty = |store: &Arc<MemoryStore>, plan: FaultPlan| Arc::new(FaultyStore::new(store.clone(), plan));
+    for of_bucket in [false, true] {
+        let mut killed = 0;
+        for (step, lost) in (1..).flat_map(|step| [(step, false), (step, true)]) {
+            let (scene, imports) = (Scene::new(60).await, Imports::new());
+            let plan = FaultPlan::none().stop_after(if lost { step } else { step - 1 });
+            let plan = if lost { plan.fail_after(step) } else { plan };
+            let (journal, bucket) = if of_bucket { (FaultPlan::none(), plan) } else { (plan, FaultPlan::none()) };
+            let (journal, bucket) = (faulty(&scene.store, journal), faulty(&imports.store, bucket));
+            let first = imports.restore_with(&scene, [&journal, &bucket]).await;
+            let steps = if of_bucket { &bucket } else { &journal };
+            if steps.operations().iter().all(|operation| operation.fault.is_none()) {
+                first.unwrap();
+                break;
+            }
+            killed += 1;
+            first.unwrap_err();
+            let mut run = RunFile::load(&scene.path()).unwrap();
+            let report = imports.restore(&scene, &mut run, ImportCompression::Zstd).await;
+            let report = report.unwrap_or_else(|error| panic!("step {step}, lost {lost}: {error}"));
+            assert!(report.proven);
+            let (items, made) = {
+                let state = imports.service.lock();
+                (state.items.len(), state.made)
+            };
+            assert_eq!((report.items, items, made), (60, 60, 1), "step {step}, lost {lost}");
+            assert!(imports.store.list_all("").await.unwrap().is_empty(), "objects are left after step {step}");
+            assert!(!scene.path().exists(), "a proven run leaves nothing behind");
+        }
+        // One object is put and deleted; of the journal the one segment is read.
+        assert!(killed >= if of_bucket { 4 } else { 2 }, "{killed}");
     }
 }
