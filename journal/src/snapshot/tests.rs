@@ -303,6 +303,68 @@ async fn what_was_removed_before_a_baseline_does_not_come_back_with_a_long_run()
     check(&store, &all, "a long run").await;
 }
 
+/// Two changes of an item, the clock of the later one behind by less than the allowance: which of them has happened at a cut says
+/// their second, which comes first their sequence number. Each lies in a segment of its own, and bases lie between them and after.
+#[tokio::test]
+async fn seconds_that_disagree_with_the_order_of_changes_are_allowed_for_around_every_base() {
+    const BETWEEN: u64 = BEGINNING + 20 * 3600;
+    const AFTER: u64 = BETWEEN + 3 * 3600;
+    let record = |number: u64, id: &str, at: u64, old: Option<&str>, new: &str| {
+        let image = |text: &str| Image::from_bytes(Bytes::from(text.to_owned()));
+        let kind = if old.is_none() { ChangeKind::Insert } else { ChangeKind::Modify };
+        let (key, sequence) = (ItemKey::from_bytes(Bytes::from(id.to_owned())), number.to_string());
+        let sequence = SequenceNumber::parse(&sequence).unwrap();
+        ChangeRecord {
+            key,
+            sequence,
+            second: Some(second(at)),
+            kind,
+            old: old.map(image),
+            new: Some(image(new)),
+            user: None,
+        }
+    };
+    let records = [
+        record(100, "item", BEGINNING + 600, None, "one"),
+        record(101, "item", BETWEEN + 100, Some("one"), "two"),
+        record(102, "item", BETWEEN - 50, Some("two"), "three"),
+        record(103, "other", AFTER + 7 * 3600, None, "other"),
+    ];
+    let expected = |cut: u64| match cut {
+        cut if cut < BETWEEN - 50 => "one",
+        _ => "three",
+    };
+    for baselines in [false, true] {
+        let store = Arc::new(MemoryStore::new());
+        start(&store, !baselines).await;
+        for record in &records {
+            put(store.as_ref(), std::slice::from_ref(record)).await;
+        }
+        for base in [BETWEEN, AFTER] {
+            if baselines {
+                let mut writer = SnapshotWriter::new(store.clone(), stream(), names(), format!("{base}-baseline-1"));
+                writer.push(records[2].key.clone(), records[2].new.clone().unwrap()).await.unwrap();
+                writer.finish(second(base), second(base)).await.unwrap();
+            } else {
+                at(store.clone(), base).await.unwrap();
+            }
+        }
+        let covered = covered(&store).await;
+        let mut backward = 0;
+        for cut in [BETWEEN - 100, BETWEEN - 50, BETWEEN, BETWEEN + 99, BETWEEN + 100, AFTER - 1, AFTER, AFTER + 1] {
+            let candidates = bases(&covered, interval(&covered), Cut::at(second(cut))).candidates;
+            assert!(candidates.len() >= 2, "{candidates:?}");
+            for candidate in candidates {
+                backward += usize::from(candidate.way == Way::Backward);
+                let got = state(&store, candidate.inputs(&covered), Cut::at(second(cut))).await;
+                let expected = State::from([(b"item".to_vec(), expected(cut).as_bytes().to_vec())]);
+                assert_eq!(got, expected, "{} seconds around, {candidate:?}", cut.abs_diff(BETWEEN));
+            }
+        }
+        assert!(backward >= 5, "{backward}");
+    }
+}
+
 /// The process dies after each of its operations in turn; the answer to the last one is lost every other time.
 #[tokio::test]
 async fn a_snapshot_killed_at_any_step_loses_and_doubles_nothing_and_the_next_run_goes_on() {

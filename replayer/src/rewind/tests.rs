@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::append::{Batch, append};
+use journal::append::Batch;
 use journal::documents::{self, CheckpointDocument, EndDocument, GapDocument, StartDocument};
 use journal::error::{Error, Kind};
 use journal::interrupt::Interrupt;
@@ -84,6 +84,21 @@ impl World {
     }
 
     async fn follow_by(&mut self, at: u64, user: Option<UserIdentity>) {
+        self.append(Some(second(at)), user).await;
+        let checkpoint = CheckpointDocument {
+            shard: "shard".to_owned(),
+            parent: None,
+            last_sequence: Some(SequenceNumber::parse(&self.read.max(1).to_string()).unwrap()),
+            last_second: Some(second(at)),
+            read_through: Some(second(at + 5)),
+            finished: false,
+        };
+        let key = layout::checkpoint_document(stream().timeline(), "shard");
+        self.store.replace(&key, documents::to_bytes(&checkpoint).unwrap()).await.unwrap();
+    }
+
+    /// The stream's records come into the journal, with a second or without one.
+    async fn append(&mut self, at: Option<Second>, user: Option<UserIdentity>) {
         let changes: Vec<Changed> = self.table.lock().changes[self.read..].to_vec();
         let image = |item: &Option<Attributes>| item.as_ref().map(|item| Image::encode(item).unwrap());
         let records: Vec<StreamRecord> = changes
@@ -95,7 +110,7 @@ impl World {
                 record: ChangeRecord {
                     key: ItemKey::encode(&names(), &key_of(id)).unwrap(),
                     sequence: SequenceNumber::parse(&(self.read + number + 1).to_string()).unwrap(),
-                    second: Some(second(at)),
+                    second: at,
                     kind: match (old, new) {
                         (None, _) => ChangeKind::Insert,
                         (_, None) => ChangeKind::Remove,
@@ -109,18 +124,8 @@ impl World {
             .collect();
         self.read += records.len();
         if !records.is_empty() {
-            append(&*self.store, Batch { records, quarantined: Vec::new() }).await.unwrap();
+            journal::append::append(&*self.store, Batch { records, quarantined: Vec::new() }).await.unwrap();
         }
-        let checkpoint = CheckpointDocument {
-            shard: "shard".to_owned(),
-            parent: None,
-            last_sequence: Some(SequenceNumber::parse(&self.read.max(1).to_string()).unwrap()),
-            last_second: Some(second(at)),
-            read_through: Some(second(at + 5)),
-            finished: false,
-        };
-        let key = layout::checkpoint_document(stream().timeline(), "shard");
-        self.store.replace(&key, documents::to_bytes(&checkpoint).unwrap()).await.unwrap();
     }
 
     async fn plan(&self, request: &RewindRequest) -> Result<Plan, Error> {
@@ -334,6 +339,29 @@ async fn only_deletes_by_time_to_live_are_undone_when_asked() {
     let mut plan = world.plan(&by(Actor::User)).await.unwrap();
     // What a user edited was deleted by time to live later: a clash over the item.
     assert_eq!((keys(&mut plan), plan.header.counts.clashes), (BTreeSet::from(["a".to_owned(), "b".to_owned()]), 1));
+}
+
+#[tokio::test]
+async fn a_change_without_a_second_counts_as_at_the_one_before_it_of_its_own_item() {
+    let mut world = World::new().await;
+    world.put("a", Some(note("good", 1)));
+    world.put("c", Some(note("good", 1)));
+    world.follow(CUT).await;
+    // With none before it, it is older than every cut.
+    world.put("b", Some(note("without a second", 1)));
+    world.append(None, None).await;
+    for id in ["a", "b", "c"] {
+        world.put(id, Some(note("bad", 1)));
+    }
+    world.follow(CUT + 10).await;
+    world.put("c", Some(note("worse", 1)));
+    world.append(None, None).await;
+    let mut plan = world.plan(&request()).await.unwrap();
+    assert_eq!((plan.header.counts.undoes, plan.header.counts.change_back, plan.header.items), (4, 3, 3));
+    world.apply("run-1", &mut plan).await;
+    let expected = [("a", "good"), ("b", "without a second"), ("c", "good")];
+    let expected: BTreeMap<String, Attributes> = expected.map(|(id, text)| (id.to_owned(), note(text, 1))).into();
+    assert_eq!(world.table.items(), expected);
 }
 
 #[tokio::test]
