@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use journal::format::{BlockCursor, Decompressor, Record, RecordKind, verify_object};
+use journal::format::{BlockCursor, Columns, Decompressor, Record, RecordKind, verify_object};
 use journal::layout;
 use journal::model::{ChangeRecord, Image, ItemKey, Timeline};
 use journal::store::ReadStore;
@@ -55,9 +55,7 @@ fn read(object: &str, bytes: &[u8], records: &mut Vec<ChangeRecord>) {
     let mut cursor = BlockCursor::new(object, verified.tail.footer.clone());
     let mut decompressor = Decompressor::new().unwrap();
     for (number, entry) in verified.tail.blocks.iter().enumerate() {
-        let range = entry.range();
-        let stored = &bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
-        cursor.load(&mut decompressor, number, entry, stored, true).unwrap();
+        cursor.load_from(&mut decompressor, number, entry, bytes, Columns::All).unwrap();
         while cursor.advance().unwrap() {
             records.push(owned(&cursor.record()));
         }

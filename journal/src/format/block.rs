@@ -1,12 +1,20 @@
-//! Records of one block, being gathered. FORMAT.md, "Records in blocks".
+//! A record of a run, and records of one block being gathered. FORMAT.md, "Records in blocks".
 
-use super::wire::{put_bytes, put_length, put_sequence, put_varint, shared_prefix, shared_suffix};
+use super::columns::ColumnBlock;
+use super::rows::RowBlock;
+use super::wire::{put_bytes, put_length, put_sequence, put_varint, shared_prefix};
 use crate::model::{ChangeKind, Second, SequenceNumber, UserIdentity};
 
 pub(super) const FLAG_SECOND: u8 = 1 << 2;
+/// Of rows: a new image follows.
 pub(super) const FLAG_NEW: u8 = 1 << 3;
+/// Of the latest record in columns: a count of superseded records follows.
+pub(super) const FLAG_SUPERSEDED: u8 = 1 << 3;
 pub(super) const OLD_SHIFT: u8 = 4;
+/// Of rows: the key is that of the record before.
 pub(super) const FLAG_SAME_KEY: u8 = 1 << 6;
+/// Of columns, where the latest record is told: the key's records go on in the next block.
+pub(super) const FLAG_GOES_ON: u8 = 1 << 6;
 pub(super) const FLAG_USER: u8 = 1 << 7;
 
 /// What a record of a run is.
@@ -92,133 +100,168 @@ pub(super) struct Base {
     pub(super) second: Option<Second>,
 }
 
-/// Gathers records until the block is full.
-#[derive(Debug, Default)]
-pub(super) struct BlockBuilder {
-    pub(super) columns: bool,
-    pub(super) keys: Vec<u8>,
-    pub(super) meta: Vec<u8>,
-    pub(super) new: Vec<u8>,
-    pub(super) old: Vec<u8>,
-    pub(super) first_key: Vec<u8>,
-    pub(super) last_key: Vec<u8>,
-    pub(super) records: u64,
-    pub(super) seconds: Option<(Second, Second)>,
-    /// Where the new image of the last record lies, in `new` (columns) or `meta` (rows).
-    last_new: Option<std::ops::Range<usize>>,
+/// Whether a record of this kind has a new image.
+pub(super) fn has_image(kind: RecordKind) -> bool {
+    !matches!(kind, RecordKind::Change(ChangeKind::Remove) | RecordKind::Tombstone)
 }
 
-impl BlockBuilder {
-    pub(super) fn new(columns: bool) -> Self {
-        Self { columns, ..Self::default() }
-    }
+/// The old image of a record as its flags tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OldState {
+    None,
+    /// Equal to the new image of the record before.
+    Same,
+    Stored,
+}
 
-    /// Raw bytes so far.
-    pub(super) fn raw_bytes(&self) -> usize {
-        self.keys.len() + self.meta.len() + self.new.len() + self.old.len()
-    }
-
-    /// Forgets everything but the memory.
-    pub(super) fn clear(&mut self) {
-        for buffer in
-            [&mut self.keys, &mut self.meta, &mut self.new, &mut self.old, &mut self.first_key, &mut self.last_key]
-        {
-            buffer.clear();
+impl OldState {
+    /// `before` is the new image of the record before it of its key in its block.
+    pub(super) fn of(old: Option<&[u8]>, before: Option<&[u8]>) -> Self {
+        match (old, before) {
+            (None, _) => Self::None,
+            (Some(old), Some(before)) if old == before => Self::Same,
+            _ => Self::Stored,
         }
-        self.records = 0;
-        self.seconds = None;
-        self.last_new = None;
     }
+}
 
-    /// Adds a record; `user` is its user's number in the run's list. `old` are the bytes of its old image.
-    pub(super) fn push(&mut self, record: &Record<'_>, old: Option<&[u8]>, user: Option<usize>, base: Base) {
-        let same_key = self.records > 0 && record.key == self.last_key.as_slice();
-        if self.records == 0 {
-            self.first_key.extend_from_slice(record.key);
-        }
-        let images = if self.columns { &self.new } else { &self.meta };
-        let before = self.last_new.clone().and_then(|range| images.get(range));
-        let old_state: u8 = match old {
-            None => 0,
-            Some(bytes) if same_key && before == Some(bytes) => 1,
-            Some(_) => 2,
-        };
-        let kind = match record.kind {
+/// What is written of a record beside key and images.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    pub(super) kind: RecordKind,
+    pub(super) sequence: SequenceNumber,
+    pub(super) second: Option<Second>,
+    /// The user's number in the run's list.
+    pub(super) user: Option<usize>,
+    pub(super) old: OldState,
+}
+
+impl Head {
+    /// The flags, without those that rows and columns use in their own ways.
+    pub(super) fn flags(&self) -> u8 {
+        let kind = match self.kind {
             RecordKind::Change(ChangeKind::Insert) => 0,
             RecordKind::Change(ChangeKind::Modify) => 1,
             RecordKind::Change(ChangeKind::Remove) | RecordKind::Tombstone => 2,
             RecordKind::Item => 3,
         };
         // An item has no old image: there the same bits say whether its sequence number is known.
-        let unknown_sequence = record.kind == RecordKind::Item && record.sequence == SequenceNumber::MIN;
-        let old_state = if record.kind == RecordKind::Item { u8::from(!unknown_sequence) } else { old_state };
-        let mut flags: u8 = kind | (old_state << OLD_SHIFT);
-        for (flag, is_set) in [
-            (FLAG_SECOND, record.second.is_some()),
-            (FLAG_NEW, record.new.is_some()),
-            (FLAG_SAME_KEY, same_key),
-            (FLAG_USER, user.is_some()),
-        ] {
-            if is_set {
-                flags |= flag;
+        let old: u8 = match (self.kind, self.old) {
+            (RecordKind::Item, _) => u8::from(self.sequence != SequenceNumber::MIN),
+            (_, OldState::None) => 0,
+            (_, OldState::Same) => 1,
+            (_, OldState::Stored) => 2,
+        };
+        let second = if self.second.is_some() { FLAG_SECOND } else { 0 };
+        let user = if self.user.is_some() { FLAG_USER } else { 0 };
+        kind | (old << OLD_SHIFT) | second | user
+    }
+
+    /// Appends sequence number, second and user.
+    pub(super) fn put_rest(&self, out: &mut Vec<u8>, base: Base) {
+        if self.kind != RecordKind::Item || self.sequence != SequenceNumber::MIN {
+            put_sequence(out, self.sequence, base.sequence);
+        }
+        if let Some(second) = self.second {
+            put_varint(out, second.get().saturating_sub(base.second.map_or(0, Second::get)));
+        }
+        if let Some(user) = self.user {
+            put_length(out, user);
+        }
+    }
+}
+
+/// Appends a key relative to the one before it, which it then replaces.
+pub(super) fn put_key(out: &mut Vec<u8>, last: &mut Vec<u8>, key: &[u8]) {
+    let shared = shared_prefix(last, key);
+    put_length(out, shared);
+    put_bytes(out, key.get(shared..).unwrap_or_default());
+    last.truncate(shared);
+    last.extend_from_slice(key.get(shared..).unwrap_or_default());
+}
+
+/// How the records of a block are gathered.
+#[derive(Debug)]
+enum Gathered {
+    Rows(RowBlock),
+    Columns(ColumnBlock),
+}
+
+/// Gathers records until the block is full.
+#[derive(Debug)]
+pub(super) struct BlockBuilder {
+    gathered: Gathered,
+    pub(super) first_key: Vec<u8>,
+    pub(super) last_key: Vec<u8>,
+    pub(super) records: u64,
+    pub(super) seconds: Option<(Second, Second)>,
+}
+
+impl BlockBuilder {
+    pub(super) fn new(columns: bool) -> Self {
+        let gathered =
+            if columns { Gathered::Columns(ColumnBlock::default()) } else { Gathered::Rows(RowBlock::default()) };
+        Self { gathered, first_key: Vec::new(), last_key: Vec::new(), records: 0, seconds: None }
+    }
+
+    /// How full the block is, in raw bytes.
+    pub(super) fn fill(&self) -> usize {
+        match &self.gathered {
+            Gathered::Rows(rows) => rows.bytes.len(),
+            Gathered::Columns(columns) => columns.fill(),
+        }
+    }
+
+    /// The raw chunks. Nothing is added any more; `goes_on` says whether the next block begins with a record of the last key.
+    pub(super) fn chunks(&mut self, goes_on: bool, base: Base) -> Chunks<'_> {
+        match &mut self.gathered {
+            Gathered::Rows(rows) => Chunks::Rows(&rows.bytes),
+            Gathered::Columns(columns) => {
+                columns.end_key(goes_on, base);
+                Chunks::Columns(columns)
             }
         }
-        self.meta.push(flags);
-        if !same_key {
-            let keys = if self.columns { &mut self.keys } else { &mut self.meta };
-            let shared = shared_prefix(&self.last_key, record.key);
-            put_length(keys, shared);
-            put_bytes(keys, record.key.get(shared..).unwrap_or_default());
-            self.last_key.truncate(shared);
-            self.last_key.extend_from_slice(record.key.get(shared..).unwrap_or_default());
+    }
+
+    /// Forgets everything but the memory.
+    pub(super) fn clear(&mut self) {
+        match &mut self.gathered {
+            Gathered::Rows(rows) => rows.clear(),
+            Gathered::Columns(columns) => columns.clear(),
         }
-        if !unknown_sequence {
-            put_sequence(&mut self.meta, record.sequence, base.sequence);
+        self.first_key.clear();
+        self.last_key.clear();
+        self.records = 0;
+        self.seconds = None;
+    }
+
+    /// Whether the block's last record is of this key.
+    pub(super) fn ends_with(&self, key: &[u8]) -> bool {
+        self.records > 0 && self.last_key.as_slice() == key
+    }
+
+    /// Adds a record; `user` is its user's number in the run's list. `old` are the bytes of its old image.
+    pub(super) fn push(&mut self, record: &Record<'_>, old: Option<&[u8]>, user: Option<usize>, base: Base) {
+        let same_key = self.ends_with(record.key);
+        if self.records == 0 {
+            self.first_key.extend_from_slice(record.key);
         }
         if let Some(second) = record.second {
-            put_varint(&mut self.meta, second.get().saturating_sub(base.second.map_or(0, Second::get)));
             self.seconds = Some(match self.seconds {
                 None => (second, second),
                 Some((first, last)) => (first.min(second), last.max(second)),
             });
         }
-        if let Some(user) = user {
-            put_length(&mut self.meta, user);
-        }
-        if self.columns {
-            self.push_image_columns(record.new, old.filter(|_| old_state == 2));
-        } else {
-            self.push_image_rows(record.new, old.filter(|_| old_state == 2));
+        match &mut self.gathered {
+            Gathered::Rows(rows) => rows.push(record, old, user, base, same_key, &mut self.last_key),
+            Gathered::Columns(columns) => columns.push(record, old, user, base, same_key, &mut self.last_key),
         }
         self.records += 1;
     }
+}
 
-    fn push_image_rows(&mut self, new: Option<&[u8]>, stored_old: Option<&[u8]>) {
-        self.last_new = new.map(|new| {
-            put_bytes(&mut self.meta, new);
-            self.meta.len() - new.len()..self.meta.len()
-        });
-        if let Some(old) = stored_old {
-            put_bytes(&mut self.meta, old);
-        }
-    }
-
-    fn push_image_columns(&mut self, new: Option<&[u8]>, stored_old: Option<&[u8]>) {
-        self.last_new = new.map(|new| {
-            put_length(&mut self.meta, new.len());
-            self.new.extend_from_slice(new);
-            self.new.len() - new.len()..self.new.len()
-        });
-        if let Some(old) = stored_old {
-            let new = new.unwrap_or_default();
-            let prefix = shared_prefix(new, old);
-            let (new_rest, old_rest) = (new.get(prefix..).unwrap_or_default(), old.get(prefix..).unwrap_or_default());
-            let suffix = shared_suffix(new_rest, old_rest);
-            let middle = old_rest.get(..old_rest.len() - suffix).unwrap_or_default();
-            put_length(&mut self.meta, prefix);
-            put_length(&mut self.meta, suffix);
-            put_length(&mut self.meta, middle.len());
-            self.old.extend_from_slice(middle);
-        }
-    }
+/// The raw chunks of a block.
+pub(super) enum Chunks<'a> {
+    Rows(&'a [u8]),
+    Columns(&'a ColumnBlock),
 }

@@ -22,7 +22,7 @@ impl RunKind {
     pub(super) fn chunks(self) -> usize {
         match self {
             Self::Rows => 1,
-            Self::Columns | Self::Snapshot => 4,
+            Self::Columns | Self::Snapshot => 5,
         }
     }
 }

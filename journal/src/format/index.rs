@@ -28,31 +28,48 @@ pub struct BlockEntry {
     pub records: u64,
     /// First and last second; none when no record has one.
     pub seconds: Option<(Second, Second)>,
-    /// One chunk (rows) or four (columns).
+    /// One chunk (rows) or five (columns).
     pub chunks: Vec<ChunkRef>,
 }
 
+/// Chunks of a block of columns that lie in the first area.
+pub(super) const FIRST_CHUNKS: usize = 3;
+
 impl BlockEntry {
-    /// The bytes of the object that the block takes.
+    /// Where it begins in the object.
     #[must_use]
-    pub fn range(&self) -> std::ops::Range<u64> {
-        let start = self.chunks.first().map_or(0, |chunk| chunk.offset);
-        let end = self.chunks.last().map_or(0, |chunk| chunk.offset.saturating_add(length_u64(chunk.stored)));
-        start..end
+    pub fn offset(&self) -> u64 {
+        self.chunks.first().map_or(0, |chunk| chunk.offset)
     }
 
-    /// The bytes of the object that these columns of the block take; the whole block where it is of rows.
+    /// The bytes of the object that these columns of the block take: in the first area, and in the second. Without any in an area
+    /// the range is empty.
     #[must_use]
-    pub fn range_of(&self, columns: super::Columns) -> std::ops::Range<u64> {
-        let last = self.chunks.iter().take(columns.chunks()).next_back();
-        let start = self.chunks.first().map_or(0, |chunk| chunk.offset);
-        start..last.map_or(start, |chunk| chunk.offset.saturating_add(length_u64(chunk.stored)))
+    pub fn places(&self, columns: super::Columns) -> [std::ops::Range<u64>; 2] {
+        let (first, second) = self.chunks.split_at(FIRST_CHUNKS.min(self.chunks.len()));
+        let (first_count, second_count) = match columns {
+            super::Columns::Keys => (FIRST_CHUNKS - 1, 1),
+            super::Columns::Latest => (FIRST_CHUNKS, 0),
+            super::Columns::New | super::Columns::All => (FIRST_CHUNKS, 2),
+        };
+        [(first, first_count), (second, second_count)].map(|(chunks, count)| {
+            let chunks = chunks.get(..count.min(chunks.len())).unwrap_or_default();
+            let (Some(one), Some(last)) = (chunks.first(), chunks.last()) else { return 0..0 };
+            one.offset..last.offset.saturating_add(length_u64(last.stored))
+        })
     }
 
-    /// Bytes of the block's chunks after decompression.
+    /// Bytes that its chunks take in the first area, and in the second.
+    fn stored_bytes(&self) -> [u64; 2] {
+        self.places(super::Columns::All).map(|place| place.end - place.start)
+    }
+
+    /// Bytes of these columns of the block after decompression.
     #[must_use]
-    pub fn raw_bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.raw).sum()
+    pub fn raw_bytes(&self, columns: super::Columns) -> usize {
+        let places = self.places(columns);
+        let read = |chunk: &&ChunkRef| places.iter().any(|place| place.contains(&chunk.offset));
+        self.chunks.iter().filter(read).map(|chunk| chunk.raw).sum()
     }
 }
 
@@ -74,8 +91,8 @@ pub(super) struct IndexPage {
     pub(super) blocks: usize,
     /// Records in its blocks.
     pub(super) records: u64,
-    /// Where its blocks lie in the object.
-    pub(super) data: std::ops::Range<u64>,
+    /// Where its blocks lie in the object: in the first area, and in the second.
+    pub(super) data: [std::ops::Range<u64>; 2],
     /// Where the page lies in the object.
     pub(super) place: std::ops::Range<u64>,
     /// CRC-32 of its bytes.
@@ -104,8 +121,9 @@ pub(super) fn encode(
         last_from = from;
         put_length(&mut top, page.len());
         put_varint(&mut top, page.iter().map(|entry| entry.records).sum());
-        let data = page.iter().map(|entry| entry.range().end - entry.range().start).sum();
-        put_varint(&mut top, data);
+        for area in 0..2 {
+            put_varint(&mut top, page.iter().filter_map(|entry| entry.stored_bytes().get(area).copied()).sum());
+        }
         put_length(&mut top, stored.len());
         top.extend_from_slice(&crc32fast::hash(stored).to_le_bytes());
     }
@@ -134,8 +152,10 @@ fn encode_page(out: &mut Vec<u8>, entries: &[BlockEntry], first_second: Option<S
         }
         for chunk in &entry.chunks {
             put_length(out, chunk.stored);
-            put_length(out, chunk.raw);
-            out.extend_from_slice(&chunk.crc32.to_le_bytes());
+            if chunk.stored > 0 {
+                put_length(out, chunk.raw);
+                out.extend_from_slice(&chunk.crc32.to_le_bytes());
+            }
         }
     }
 }
@@ -148,33 +168,46 @@ pub(super) fn parse_top(bytes: &[u8], offset: u64) -> Result<Vec<IndexPage>, Pro
         return Err(wire.malformed("number of pages"));
     }
     let mut pages: Vec<IndexPage> = Vec::with_capacity(count);
-    let (mut place, mut data, mut first_block) = (offset, length_u64(HEADER_BYTES), 0usize);
+    let (mut place, mut first_block) = (offset, 0usize);
+    // Where the second area begins is known when the first has been added up.
+    let mut data = [length_u64(HEADER_BYTES), 0];
     for _ in 0..count {
         let before = pages.last().map_or(&[][..], |page| page.from_key.as_slice());
         let from_key = wire.shared_bytes(before)?;
         if from_key.as_slice() < before {
             return Err(wire.malformed("pages are not in the order of their keys"));
         }
-        let (blocks, records, bytes, length) = (wire.length()?, wire.varint()?, wire.varint()?, wire.length()?);
+        let (blocks, records) = (wire.length()?, wire.varint()?);
+        let (bytes, length) = ([wire.varint()?, wire.varint()?], wire.length()?);
         if blocks == 0 || blocks > BLOCKS_MAX || records < length_u64(blocks) {
             return Err(wire.malformed("number of blocks"));
         }
         let end = place.checked_add(length_u64(length)).ok_or_else(|| wire.malformed("a length is too large"))?;
-        let data_end = data.checked_add(bytes).ok_or_else(|| wire.malformed("a length is too large"))?;
+        let [first, second] = data;
+        let ends = [first.checked_add(bytes[0]), second.checked_add(bytes[1])];
+        let [Some(first_end), Some(second_end)] = ends else { return Err(wire.malformed("a length is too large")) };
         let crc32 = wire.u32()?;
         pages.push(IndexPage {
             from_key,
             first_block,
             blocks,
             records,
-            data: data..data_end,
+            data: [first..first_end, second..second_end],
             place: place..end,
             crc32,
         });
-        (place, data, first_block) = (end, data_end, first_block.saturating_add(blocks));
+        (place, data, first_block) = (end, [first_end, second_end], first_block.saturating_add(blocks));
     }
     if first_block > BLOCKS_MAX {
         return Err(wire.malformed("number of blocks"));
+    }
+    let [second_area, length] = data;
+    if second_area.checked_add(length).is_none() {
+        return Err(wire.malformed("a length is too large"));
+    }
+    for page in &mut pages {
+        let [_, second] = &mut page.data;
+        *second = second_area + second.start..second_area + second.end;
     }
     if wire.is_empty() { Ok(pages) } else { Err(wire.malformed("bytes follow its end")) }
 }
@@ -191,7 +224,7 @@ pub(super) fn parse_page(
     if page.blocks > bytes.len() {
         return Err(wire.malformed("number of blocks"));
     }
-    let (mut offset, mut records) = (page.data.start, 0u64);
+    let (mut offsets, mut records) = (page.data.each_ref().map(|data| data.start), 0u64);
     entries.reserve_exact(page.blocks);
     for number in 0..page.blocks {
         let before = entries.last().map_or(&[][..], |entry| entry.first_key.as_slice());
@@ -202,14 +235,14 @@ pub(super) fn parse_page(
         if number == 0 && !first_key.starts_with(&page.from_key) {
             return Err(wire.malformed("its first key is not what the top says"));
         }
-        let entry = parse_entry(&mut wire, first_key, &mut offset, kind, first_second)?;
+        let entry = parse_entry(&mut wire, first_key, &mut offsets, kind, first_second)?;
         records = records.saturating_add(entry.records);
         entries.push(entry);
     }
     if !wire.is_empty() {
         return Err(wire.malformed("bytes follow its end"));
     }
-    if records != page.records || offset != page.data.end {
+    if records != page.records || offsets != page.data.each_ref().map(|data| data.end) {
         return Err(wire.malformed("it does not agree with the top"));
     }
     Ok(())
@@ -218,7 +251,7 @@ pub(super) fn parse_page(
 fn parse_entry(
     wire: &mut Wire<'_>,
     first_key: Vec<u8>,
-    offset: &mut u64,
+    offsets: &mut [u64; 2],
     kind: RunKind,
     first_second: Option<Second>,
 ) -> Result<BlockEntry, Problem> {
@@ -237,11 +270,14 @@ fn parse_entry(
         }
     };
     let mut chunks = Vec::with_capacity(kind.chunks());
-    for _ in 0..kind.chunks() {
-        let (stored, raw, crc32) = (wire.length()?, wire.length()?, wire.u32()?);
+    let [first, second] = offsets;
+    for number in 0..kind.chunks() {
+        let stored = wire.length()?;
+        let (raw, crc32) = if stored == 0 { (0, 0) } else { (wire.length()?, wire.u32()?) };
         if raw > CHUNK_RAW_MAX || stored > CHUNK_RAW_MAX + 1024 || (stored == 0) != (raw == 0) {
             return Err(wire.malformed("the lengths of a chunk"));
         }
+        let offset = if number < FIRST_CHUNKS { &mut *first } else { &mut *second };
         chunks.push(ChunkRef { offset: *offset, stored, raw, crc32 });
         *offset = offset.saturating_add(length_u64(stored));
     }

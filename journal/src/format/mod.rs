@@ -4,19 +4,23 @@
 //! round. Pure: knows no store, no clock, no randomness.
 
 mod block;
+mod codec;
+mod columns;
 mod cursor;
 mod error;
 mod filter;
 mod footer;
 mod index;
 mod reader;
+mod rows;
 mod top;
 mod verify;
 mod wire;
 mod writer;
 
 pub use block::{OldImage, Record, RecordKind};
-pub use cursor::{BlockCursor, Columns, Decompressor};
+pub use codec::Decompressor;
+pub use cursor::{BlockCursor, Columns};
 pub use error::{FormatError, Problem};
 pub use filter::key_hash;
 pub use footer::{Footer, RunKind, Statistics};
@@ -27,7 +31,7 @@ pub use verify::{VerifiedRun, verify_object};
 pub use writer::{EncodedRun, RunWriter, WriterOptions};
 
 /// Major version of the container.
-pub const MAJOR: u16 = 2;
+pub const MAJOR: u16 = 3;
 /// Minor version of the container.
 pub const MINOR: u16 = 0;
 /// Bytes of the header.
@@ -41,6 +45,8 @@ pub const BLOCKS_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_columns;
 #[cfg(test)]
 mod tests_index;
 

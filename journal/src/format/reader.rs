@@ -124,6 +124,12 @@ impl Tail {
             .map_err(|problem| FormatError::new(object, None, page.offset, problem))
     }
 
+    /// Where the blocks end: the areas in which they lie.
+    #[must_use]
+    pub fn blocks_end(&self) -> u64 {
+        self.footer.filter_offset
+    }
+
     /// The blocks that can have keys from `range`, as indices.
     #[must_use]
     pub fn blocks_of_keys(&self, range: &std::ops::Range<bytes::Bytes>) -> std::ops::Range<usize> {

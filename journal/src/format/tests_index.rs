@@ -116,7 +116,7 @@ proptest! {
 
 /// A top of one page with these bytes.
 fn mended_top(page: &[u8]) -> Vec<u8> {
-    let mut top = vec![1, 0, 0, 32, 32, 100];
+    let mut top = vec![1, 0, 0, 32, 32, 100, 100];
     super::wire::put_length(&mut top, page.len());
     top.extend_from_slice(&crc32fast::hash(page).to_le_bytes());
     top

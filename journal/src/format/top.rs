@@ -76,7 +76,9 @@ pub fn read_top(object: &str, tail: &[u8], size: u64) -> Result<TopLayout, Forma
         filter.last().map_or(footer.filter_offset, |page| page.offset.saturating_add(u64::from(page.length)));
     let records = pages.iter().fold(0u64, |sum, page| sum.saturating_add(page.records));
     let agrees = filter_end == footer.index_offset
-        && pages.last().is_some_and(|page| page.place.end == directory_start && page.data.end == footer.filter_offset)
+        && pages
+            .last()
+            .is_some_and(|page| page.place.end == directory_start && page.data[1].end == footer.filter_offset)
         && records == footer.statistics.records
         && trailer.at == trailer.footer.end;
     if !agrees {

@@ -1,7 +1,8 @@
 //! Checks a whole run, byte for byte.
 
 use super::block::Record;
-use super::cursor::{BlockCursor, Decompressor};
+use super::codec::Decompressor;
+use super::cursor::{BlockCursor, Columns};
 use super::error::{FormatError, Problem};
 use super::filter;
 use super::footer::RunKind;
@@ -43,18 +44,30 @@ pub fn verify_object(object: &str, bytes: &[u8]) -> Result<VerifiedRun, FormatEr
         }
         pages.push(if stored.is_empty() { None } else { Some(filter::parse_page(stored).map_err(fail)?) });
     }
-    let mut check = Check { object, tail: &tail, top: &top, pages, last: None, keys: 0, undated: 0, records: 0 };
+    let mut check =
+        Check { object, tail: &tail, top: &top, pages, last: None, goes_on: false, keys: 0, undated: 0, records: 0 };
     let mut decompressor = Decompressor::new()?;
     let mut cursor = BlockCursor::new(object, tail.footer.clone());
+    // Of columns, what is read without history must be what history ends with.
+    let columns = tail.footer.kind != RunKind::Rows;
+    let mut latest = BlockCursor::new(object, tail.footer.clone());
     for (number, entry) in tail.blocks.iter().enumerate() {
-        let range = entry.range();
-        let stored = slice(bytes, 0, range.start, usize::try_from(range.end - range.start).unwrap_or(usize::MAX))
-            .unwrap_or_default();
-        cursor.load(&mut decompressor, number, entry, stored, true)?;
+        cursor.load_from(&mut decompressor, number, entry, bytes, Columns::All)?;
+        if columns {
+            latest.load_from(&mut decompressor, number, entry, bytes, Columns::Latest)?;
+        }
         let mut first = true;
         while cursor.advance()? {
-            let record = cursor.record();
-            check.record(number, entry, &record, std::mem::take(&mut first))?;
+            check.record(number, entry, &cursor.record(), std::mem::take(&mut first))?;
+            if columns && cursor.next_has_same_key() == Some(false) {
+                let same = latest.advance()? && Check::is_latest(&latest.record(), &cursor.record());
+                check.holds(number, entry, same, "its first area tells another state than its records")?;
+            }
+        }
+        if columns {
+            let same = !latest.advance()?;
+            check.holds(number, entry, same, "its first area tells another state than its records")?;
+            check.goes_on = cursor.next_has_same_key().is_none();
         }
     }
     check.end()?;
@@ -68,12 +81,27 @@ struct Check<'a> {
     top: &'a Top,
     pages: Vec<Option<xorf::BinaryFuse8Ref<'a>>>,
     last: Option<(Vec<u8>, crate::model::SequenceNumber)>,
+    /// Whether the block before says that its last key goes on. Of columns.
+    goes_on: bool,
     keys: u64,
     undated: u64,
     records: u64,
 }
 
 impl Check<'_> {
+    fn holds(&self, block: usize, entry: &BlockEntry, holds: bool, reason: &str) -> Result<(), FormatError> {
+        if holds {
+            return Ok(());
+        }
+        let problem = Problem::Malformed { part: "block", reason: reason.to_owned() };
+        Err(FormatError::new(self.object, Some(block), entry.offset(), problem))
+    }
+
+    fn is_latest(latest: &Record<'_>, record: &Record<'_>) -> bool {
+        let what = |record: &Record<'_>| (record.sequence, record.second, record.kind);
+        latest.key == record.key && what(latest) == what(record) && latest.new == record.new
+    }
+
     fn record(
         &mut self,
         block: usize,
@@ -84,7 +112,7 @@ impl Check<'_> {
         use xorf::Filter as _;
         let fail = |reason: &str| {
             let problem = Problem::Malformed { part: "block", reason: reason.to_owned() };
-            Err(FormatError::new(self.object, Some(block), entry.range().start, problem))
+            Err(FormatError::new(self.object, Some(block), entry.offset(), problem))
         };
         let footer = &self.tail.footer;
         if first && record.key != entry.first_key.as_slice() {
@@ -103,6 +131,9 @@ impl Check<'_> {
             Some((key, _)) if key.as_slice() > record.key => return fail("its records are not in order"),
             _ => false,
         };
+        if first && footer.kind != RunKind::Rows && same_key != self.goes_on {
+            return fail("its first key is not what the block before says");
+        }
         let in_range = |range: Option<(crate::model::Second, crate::model::Second)>| {
             record.second.is_none_or(|second| range.is_some_and(|(from, to)| (from..=to).contains(&second)))
         };
@@ -136,7 +167,7 @@ impl Check<'_> {
     fn end(&self) -> Result<(), FormatError> {
         let statistics = &self.tail.footer.statistics;
         let undated = self.tail.footer.kind == RunKind::Snapshot || self.undated == statistics.undated;
-        let last = self.last.as_ref().is_some_and(|(key, _)| *key == self.tail.footer.last_key);
+        let last = !self.goes_on && self.last.as_ref().is_some_and(|(key, _)| *key == self.tail.footer.last_key);
         if self.keys == statistics.keys && undated && last {
             return Ok(());
         }

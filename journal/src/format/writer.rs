@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::block::{Base, BlockBuilder, Record, RecordKind};
+use super::block::{Base, BlockBuilder, Chunks, Record, RecordKind, has_image};
+use super::codec::Compressor;
+use super::columns::{ColumnBlock, GATHERED_SHARE};
 use super::error::{FormatError, Problem};
 use super::footer::{Footer, RunKind, Statistics};
-use super::index::{self, BlockEntry, ChunkRef, length_u64};
+use super::index::{self, BlockEntry, ChunkRef, FIRST_CHUNKS, length_u64};
 use super::{BLOCKS_MAX, CHUNK_RAW_MAX, END_MAGIC, MAGIC, MAJOR, MINOR, filter};
 use crate::model::{ChangeKind, ChangeRecord, KeyAttributes, Second, SequenceNumber, StreamArn, UserIdentity};
 
@@ -29,23 +31,23 @@ impl WriterOptions {
         Self { kind: RunKind::Rows, level: 1, block_bytes: 1 << 20, filter: true }
     }
 
-    /// What compaction makes: columns, zstd 3, blocks of 40 KiB, which are at most 16 KB stored where text is as dense as
+    /// What compaction makes: columns, zstd 3, blocks of 35 KiB, which are at most 16 KB stored where text is as dense as
     /// prose.
     #[must_use]
     pub fn columns() -> Self {
-        Self { kind: RunKind::Columns, level: 3, block_bytes: 40 << 10, filter: true }
+        Self { kind: RunKind::Columns, level: 3, block_bytes: 35 << 10, filter: true }
     }
 
-    /// A part of a snapshot: columns, zstd 3, blocks of 40 KiB.
+    /// A part of a snapshot: columns, zstd 3, blocks of 35 KiB.
     #[must_use]
     pub fn snapshot() -> Self {
         Self { kind: RunKind::Snapshot, ..Self::columns() }
     }
 
-    /// A temporary run that is read once: columns, zstd 1, no filter.
+    /// A temporary run that is read once: rows, of which nothing has to be held in memory, zstd 1, no filter.
     #[must_use]
     pub fn temporary() -> Self {
-        Self { kind: RunKind::Columns, level: 1, block_bytes: 64 << 10, filter: false }
+        Self { kind: RunKind::Rows, level: 1, block_bytes: 64 << 10, filter: false }
     }
 }
 
@@ -68,12 +70,14 @@ pub struct RunWriter {
     stream: StreamArn,
     key_attributes: KeyAttributes,
     base: Base,
-    compressor: zstd::bulk::Compressor<'static>,
+    compressor: Compressor,
     block: BlockBuilder,
     blocks: Vec<BlockEntry>,
     /// The last key of each full page of the index.
     page_ends: Vec<Vec<u8>>,
     out: Vec<u8>,
+    /// The second area, which is written when the first is complete.
+    second: Vec<u8>,
     taken: u64,
     crc: crc32fast::Hasher,
     hashed: usize,
@@ -108,8 +112,7 @@ impl RunWriter {
         first_sequence: SequenceNumber,
         first_second: Option<Second>,
     ) -> Result<Self, FormatError> {
-        let compressor = zstd::bulk::Compressor::new(options.level)
-            .map_err(|error| encode_error(format!("zstd level {}: {error}", options.level)))?;
+        let compressor = Compressor::new(options.level)?;
         let mut header = MAGIC.to_vec();
         header.extend_from_slice(&MAJOR.to_le_bytes());
         header.extend_from_slice(&MINOR.to_le_bytes());
@@ -125,6 +128,7 @@ impl RunWriter {
             blocks: Vec::new(),
             page_ends: Vec::new(),
             out: header,
+            second: Vec::new(),
             taken: 0,
             crc: crc32fast::Hasher::new(),
             hashed: 0,
@@ -180,9 +184,14 @@ impl RunWriter {
             None => false,
         };
         let folded = matches!(record.kind, RecordKind::Item | RecordKind::Tombstone);
-        let wrong_image = record.new.is_some() != (record.kind == RecordKind::Item);
-        if folded != (self.options.kind == RunKind::Snapshot) || (folded && (wrong_image || same_key)) {
+        let wrong_image = record.new.is_some() != has_image(record.kind);
+        if folded != (self.options.kind == RunKind::Snapshot) || wrong_image || (folded && same_key) {
             return Err(encode_error("a record of the wrong sort for this run".to_owned()));
+        }
+        // Full since the record before: whether its key goes on is known only now.
+        if self.block.fill() >= self.options.block_bytes {
+            let goes_on = self.block.ends_with(record.key);
+            self.flush_block(goes_on)?;
         }
         let known = record.kind != RecordKind::Item || record.sequence != SequenceNumber::MIN;
         if (known && record.sequence < self.base.sequence)
@@ -193,16 +202,13 @@ impl RunWriter {
         let mut scratch = std::mem::take(&mut self.scratch);
         let old = record.old.bytes(&mut scratch);
         let raw = record.key.len() + record.new.map_or(0, <[u8]>::len) + old.map_or(0, <[u8]>::len) + 128;
-        if raw > CHUNK_RAW_MAX - self.options.block_bytes {
+        if raw > CHUNK_RAW_MAX.saturating_sub(self.options.block_bytes.saturating_mul(GATHERED_SHARE)) {
             return Err(encode_error(format!("a record of {raw} bytes")));
         }
         let user = record.user.map(|user| self.user_number(user));
         self.block.push(record, old, user, self.base);
         self.scratch = scratch;
         self.count(record, same_key);
-        if self.block.raw_bytes() >= self.options.block_bytes {
-            self.flush_block()?;
-        }
         Ok(())
     }
 
@@ -259,29 +265,40 @@ impl RunWriter {
         self.taken.saturating_add(length_u64(self.out.len()))
     }
 
-    fn flush_block(&mut self) -> Result<(), FormatError> {
+    fn flush_block(&mut self, goes_on: bool) -> Result<(), FormatError> {
         if self.block.records == 0 {
             return Ok(());
         }
         if self.blocks.len() >= BLOCKS_MAX {
             return Err(encode_error("too many blocks for one run".to_owned()));
         }
-        let mut chunks = Vec::with_capacity(self.options.kind.chunks());
-        let mut offset = self.offset();
-        let block = &self.block;
-        let buffers: &[&Vec<u8>] =
-            if block.columns { &[&block.keys, &block.meta, &block.new, &block.old] } else { &[&block.meta] };
-        for raw in buffers {
-            let stored = if raw.is_empty() {
-                Vec::new()
-            } else {
-                self.compressor.compress(raw).map_err(|error| encode_error(format!("zstd: {error}")))?
-            };
-            chunks.push(ChunkRef { offset, stored: stored.len(), raw: raw.len(), crc32: crc32fast::hash(&stored) });
-            offset = offset.saturating_add(length_u64(stored.len()));
-            self.statistics.raw_bytes += length_u64(raw.len());
-            self.out.extend_from_slice(&stored);
+        let offset = self.offset();
+        let compressor = &mut self.compressor;
+        let chunks = match self.block.chunks(goes_on, self.base) {
+            Chunks::Rows(raw) => vec![(compressor.frame(raw)?, raw.len())],
+            Chunks::Columns(ColumnBlock { keys, latest, images, superseded, differences, .. }) => {
+                let (first, second) = compressor.frame_in_two(images, differences)?;
+                vec![
+                    (compressor.frame(keys)?, keys.len()),
+                    (compressor.frame(latest)?, latest.len()),
+                    (first, images.len()),
+                    (compressor.frame(superseded)?, superseded.len()),
+                    (second, differences.len()),
+                ]
+            }
+        };
+        // Those of the second area lie that far behind the end of the first.
+        let mut ends = [offset, length_u64(self.second.len())];
+        let (mut refs, [first, second]) = (Vec::with_capacity(chunks.len()), &mut ends);
+        for (number, (stored, raw)) in chunks.into_iter().enumerate() {
+            let (end, area) =
+                if number < FIRST_CHUNKS { (&mut *first, &mut self.out) } else { (&mut *second, &mut self.second) };
+            refs.push(ChunkRef { offset: *end, stored: stored.len(), raw, crc32: crc32fast::hash(&stored) });
+            *end = end.saturating_add(length_u64(stored.len()));
+            area.extend_from_slice(&stored);
+            self.statistics.raw_bytes += length_u64(raw);
         }
+        let chunks = refs;
         self.blocks.push(BlockEntry {
             first_key: self.block.first_key.clone(),
             records: self.block.records,
@@ -295,7 +312,8 @@ impl RunWriter {
         Ok(())
     }
 
-    /// Takes the bytes that are final so far, for writers that do not hold a run in memory.
+    /// Takes the bytes that are final so far, for writers that do not hold a run in memory. The second area of a run of columns is
+    /// held until the end.
     pub fn take_ready(&mut self) -> Vec<u8> {
         self.hash_out();
         self.taken = self.offset();
@@ -306,7 +324,7 @@ impl RunWriter {
     /// Bytes of the object so far, without the block being gathered.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.offset()
+        self.offset().saturating_add(length_u64(self.second.len()))
     }
 
     /// Records so far.
@@ -325,10 +343,13 @@ impl RunWriter {
     /// # Errors
     /// When no record was pushed.
     pub fn finish(mut self) -> Result<EncodedRun, FormatError> {
-        self.flush_block()?;
+        self.flush_block(false)?;
         let Some((last_key, _)) = self.last.take() else {
             return Err(encode_error("a run without records".to_owned()));
         };
+        let second = std::mem::take(&mut self.second);
+        self.out.extend_from_slice(&second);
+        drop(second);
         let filter_offset = self.offset();
         let (pages, directory, filter_pages) =
             filter::build(&mut self.hashes).map_err(|problem| FormatError::new("a new run", None, 0, problem))?;

@@ -14,7 +14,7 @@ use super::finding::Late;
 use crate::append::{AppendReport, Batch};
 use crate::documents::DocumentError;
 use crate::error::Result;
-use crate::format::{self, BlockCursor, Decompressor, FormatError};
+use crate::format::{self, BlockCursor, Columns, Decompressor, FormatError};
 use crate::layout::{self, SegmentName};
 use crate::model::{Second, SequenceNumber, StreamRecord, TableName, Timeline};
 use crate::source::follow::{Clock, Durable};
@@ -233,10 +233,7 @@ fn marks(object: &str, bytes: &[u8]) -> Result<Vec<Mark>, FormatError> {
     let mut decompressor = Decompressor::new()?;
     let mut cursor = BlockCursor::new(object, verified.tail.footer.clone());
     for (number, entry) in verified.tail.blocks.iter().enumerate() {
-        let range = entry.range();
-        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        let stored = bytes.get(at(range.start)..at(range.end)).unwrap_or_default();
-        cursor.load(&mut decompressor, number, entry, stored, false)?;
+        cursor.load_from(&mut decompressor, number, entry, bytes, Columns::Keys)?;
         while cursor.advance()? {
             marks.push((cursor.sequence().to_parts().0, format::key_hash(cursor.key())));
         }

@@ -24,14 +24,16 @@ pub(super) struct Block {
     pub(super) cursor: BlockCursor,
     pub(super) number: usize,
     pub(super) entry: BlockEntry,
-    pub(super) stored: Bytes,
+    /// Its part of the first area, and of the second.
+    pub(super) stored: [Bytes; 2],
     pub(super) columns: Columns,
 }
 
 impl Block {
     pub(super) fn load(self, decompressor: &mut Decompressor) -> Result<BlockCursor, FormatError> {
         let Self { mut cursor, number, entry, stored, columns } = self;
-        cursor.load_columns(decompressor, number, &entry, &stored, columns).map(|()| cursor)
+        let stored = stored.each_ref().map(Bytes::as_ref);
+        cursor.load(decompressor, number, &entry, stored, columns).map(|()| cursor)
     }
 }
 

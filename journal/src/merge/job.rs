@@ -77,6 +77,8 @@ struct Wanted<'a> {
     scan: &'a RecordScan,
     /// For items: the cut; old images before it are not read.
     cut: Option<Cut>,
+    /// Whether of each key of a run the last record at the cut is enough.
+    thin: bool,
     span_bytes: u64,
 }
 
@@ -226,9 +228,9 @@ impl Job {
         let budget = self.options.memory_bytes_max;
         let many = u64::try_from(inputs.len().max(1)).unwrap_or(u64::MAX);
         let span_bytes = (u64::try_from(budget).unwrap_or(u64::MAX) / many / 6).clamp(SPAN_BYTES.start, SPAN_BYTES.end);
-        let wanted = Wanted { scan, cut, span_bytes };
+        let wanted = Wanted { scan, cut, thin, span_bytes };
         let (store, handle) = (self.store.clone(), self.handle.clone());
-        let whole = if scan.columns == Columns::All { WHOLE_BYTES_MAX } else { TAIL_BYTES };
+        let whole = if scan.columns > Columns::Keys { WHOLE_BYTES_MAX } else { TAIL_BYTES };
         let opening = inputs.iter().map(|(number, input)| {
             let (store, input) = (store.clone(), input.clone());
             let key = input.key.clone();
@@ -329,10 +331,16 @@ impl Job {
             }
             Position::Sequence(_) => cut.has(footer.sequences.1, None),
         });
+        // Where no record is passed over, a record that another one of its key follows is never the state.
+        let latest = all_before && wanted.thin && opened.from.is_none() && scan.unreadable.is_none();
         let read = BlocksRead {
             blocks,
-            columns: if all_before { scan.columns.min(Columns::New) } else { scan.columns },
-            narrow: scan.columns < Columns::All && footer.kind != FormatKind::Rows,
+            columns: match all_before {
+                true if latest => scan.columns.min(Columns::Latest),
+                true => scan.columns.min(Columns::New),
+                false => scan.columns,
+            },
+            narrow: scan.columns == Columns::Keys && footer.kind != FormatKind::Rows,
             span_bytes: wanted.span_bytes,
             unreadable: scan.unreadable.clone(),
             all_before,

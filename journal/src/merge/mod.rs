@@ -12,6 +12,7 @@ mod heap;
 mod job;
 mod run;
 mod scan;
+mod span;
 #[cfg(test)]
 mod tests;
 

@@ -7,17 +7,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ahead::{Block, Loader, Pending};
+use super::span::{self, Fetch, Piece, parts_of, span_of};
 use super::{RunInput, UnreadableList};
 use crate::cut::Cut;
 use crate::error::{Kind, Result};
 use crate::format::{
-    BlockCursor, Columns, Header, Layout, RunKind, TAIL_BYTES, Tail, Top, TopLayout, read_tail, read_top,
+    BlockCursor, BlockEntry, Columns, Header, Layout, RunKind, TAIL_BYTES, Tail, Top, TopLayout, read_tail, read_top,
 };
 use crate::model::{Second, SequenceNumber};
-use crate::store::{ReadStore, StoreError};
+use crate::store::ReadStore;
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
 /// Objects up to this size are fetched whole, in one request.
 pub(super) const WHOLE_BYTES_MAX: u64 = 1 << 20;
@@ -36,21 +36,10 @@ enum Source {
         handle: Handle,
         under_way: VecDeque<Fetch>,
         next: usize,
-        span: Option<(Range<u64>, Bytes)>,
+        span: Option<[Piece; 2]>,
     },
     /// A temporary file of ours.
     File(File),
-}
-
-struct Fetch {
-    range: Range<u64>,
-    task: JoinHandle<std::result::Result<Bytes, StoreError>>,
-}
-
-impl Drop for Fetch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// A run that stands at a record.
@@ -317,7 +306,8 @@ impl OpenRun {
 
     /// Memory that the run takes while it is read, in bytes; more when other threads load a block `ahead`.
     pub(super) fn memory_bytes(&self, ahead: bool) -> usize {
-        let block = self.tail.blocks.iter().map(crate::format::BlockEntry::raw_bytes).max().unwrap_or(0);
+        let raw_bytes = |block: &BlockEntry| block.raw_bytes(self.read.columns);
+        let block = self.tail.blocks.iter().map(raw_bytes).max().unwrap_or(0);
         let loaded = if ahead && self.read.blocks.len() > 1 { block.saturating_mul(2) } else { block };
         let index = self.tail.blocks.len() * 256;
         let fetched = match &self.source {
@@ -383,7 +373,8 @@ impl OpenRun {
                     && let Some(entry) = self.tail.blocks.get(number)
                 {
                     let named = self.tail.first_block.saturating_add(number);
-                    self.cursor.load_columns(loader.decompressor(), named, entry, &stored, self.read.columns)?;
+                    let stored = stored.each_ref().map(Bytes::as_ref);
+                    self.cursor.load(loader.decompressor(), named, entry, stored, self.read.columns)?;
                 }
             }
         }
@@ -410,29 +401,28 @@ impl OpenRun {
         }
     }
 
-    /// The bytes of the block that is fetched next.
-    fn next_range(&self) -> Option<(usize, Range<u64>)> {
+    /// Where the parts of the block that is fetched next lie.
+    fn next_places(&self) -> Option<(usize, [Range<u64>; 2])> {
         let number = *self.read.blocks.get(self.fetched)?;
-        let entry = self.tail.blocks.get(number)?;
-        Some((number, if self.read.narrow { entry.range_of(self.read.columns) } else { entry.range() }))
+        Some((number, self.tail.blocks.get(number)?.places(self.read.columns)))
     }
 
     /// Whether its bytes can be had without waiting.
     fn is_next_here(&self) -> bool {
         let Source::Ranged { span, under_way, .. } = &self.source else { return true };
-        let Some((_, range)) = self.next_range() else { return true };
-        covers(span.as_ref(), &range) || under_way.front().is_some_and(|fetch| fetch.task.is_finished())
+        let Some((_, places)) = self.next_places() else { return true };
+        parts_of(span.as_ref(), &places).is_some() || under_way.front().is_some_and(|fetch| fetch.task.is_finished())
     }
 
     /// Fetches the next block: its number and stored bytes.
-    fn fetch_next(&mut self) -> Result<Option<(usize, Bytes)>> {
-        let next = self.next_range();
+    fn fetch_next(&mut self) -> Result<Option<(usize, [Bytes; 2])>> {
+        let next = self.next_places();
         self.fetched += 1;
-        let Some((number, range)) = next else { return Ok(None) };
-        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let Some((number, places)) = next else { return Ok(None) };
         let stored = match &mut self.source {
             Source::Whole(bytes) => {
-                let stored = part_of(bytes, range.start, length);
+                let whole = Piece { start: 0, bytes: bytes.clone() };
+                let stored = places.each_ref().map(|place| whole.get(place).unwrap_or_default());
                 if self.fetched == self.read.blocks.len() {
                     self.source = Source::Whole(Bytes::new());
                 }
@@ -443,64 +433,33 @@ impl OpenRun {
                 while under_way.len() < ahead && *next < self.read.blocks.len() {
                     let (end, wanted) = span_of(&self.tail, *next, &self.read);
                     *next = end;
-                    let (store, object, asked) = (store.clone(), self.object.clone(), wanted.clone());
-                    let task = handle.spawn(async move { store.get_range(&object, asked).await });
-                    under_way.push_back(Fetch { range: wanted, task });
+                    let (store, object) = (store.clone(), self.object.clone());
+                    let task = handle.spawn(async move { span::fetch(store.as_ref(), &object, wanted).await });
+                    under_way.push_back(Fetch { task });
                 }
-                if !covers(span.as_ref(), &range) {
+                if parts_of(span.as_ref(), &places).is_none() {
                     let Some(mut fetch) = under_way.pop_front() else { return Ok(None) };
-                    let bytes = handle
+                    let pieces = handle
                         .block_on(&mut fetch.task)
                         .map_err(|error| super::MergeError::Thread { reason: error.to_string() })??;
-                    self.bytes_read = self.bytes_read.saturating_add(u64::try_from(bytes.len()).unwrap_or(0));
-                    *span = Some((fetch.range.clone(), bytes));
+                    let read = pieces.iter().map(|piece| u64::try_from(piece.bytes.len()).unwrap_or(0)).sum();
+                    self.bytes_read = self.bytes_read.saturating_add(read);
+                    *span = Some(pieces);
                 }
-                let Some((have, bytes)) = span else { return Ok(None) };
-                part_of(bytes, range.start.saturating_sub(have.start), length)
+                // What was asked for may not have come whole: that its checksum tells.
+                parts_of(span.as_ref(), &places).unwrap_or_default()
             }
             Source::File(file) => {
                 let fail = |source| super::MergeError::Spill { action: "read", folder: std::env::temp_dir(), source };
-                let mut buffer = vec![0; length];
-                file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
-                file.read_exact(&mut buffer).map_err(fail)?;
-                Bytes::from(buffer)
+                let mut read = |place: &Range<u64>| {
+                    let mut buffer = vec![0; usize::try_from(place.end - place.start).unwrap_or(usize::MAX)];
+                    file.seek(SeekFrom::Start(place.start))?;
+                    file.read_exact(&mut buffer).map(|()| Bytes::from(buffer))
+                };
+                let [first, second] = &places;
+                [read(first).map_err(fail)?, read(second).map_err(fail)?]
             }
         };
         Ok(Some((number, stored)))
     }
-}
-
-/// Whether a span that was fetched has these bytes of the object.
-fn covers(span: Option<&(Range<u64>, Bytes)>, range: &Range<u64>) -> bool {
-    span.is_some_and(|(have, _)| have.start <= range.start && range.end <= have.end)
-}
-
-/// The bytes from `start` on; none where there are not so many.
-fn part_of(bytes: &Bytes, start: u64, length: usize) -> Bytes {
-    let start = usize::try_from(start).unwrap_or(usize::MAX);
-    let part = start.checked_add(length).and_then(|end| bytes.get(start..end));
-    part.map_or_else(Bytes::new, |part| bytes.slice_ref(part))
-}
-
-/// The blocks from the one at place `first` that fit one span, at least one: the place after them, and their bytes.
-fn span_of(tail: &Tail, first: usize, read: &BlocksRead) -> (usize, Range<u64>) {
-    let entry = |place: usize| {
-        let number = *read.blocks.get(place)?;
-        Some((number, tail.blocks.get(number)?))
-    };
-    let Some((mut number, block)) = entry(first) else { return (first + 1, 0..0) };
-    if read.narrow {
-        return (first + 1, block.range_of(read.columns));
-    }
-    let Range { start, end: mut stop } = block.range();
-    let mut last = first + 1;
-    while let Some((next, block)) = entry(last) {
-        let end = block.range().end;
-        if next != number + 1 || end - start > read.span_bytes {
-            break;
-        }
-        (number, stop) = (next, end);
-        last += 1;
-    }
-    (last, start..stop)
 }

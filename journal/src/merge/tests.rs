@@ -238,6 +238,70 @@ async fn a_compacted_run_gives_the_state_that_its_segments_give() {
     }
 }
 
+/// Of a run all of whose records have happened, a replay reads nothing of the second area, where history lies: neither its bytes nor
+/// what is wrong with them. A cut inside the run needs them, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_to_the_end_of_a_run_reads_nothing_of_its_history() {
+    let store = Arc::new(MemoryStore::default());
+    let mut random = 0x5EED_u64;
+    let mut text = || {
+        let mut letters = String::new();
+        for _ in 0..300 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            letters.push(char::from(b'0' + u8::try_from(random >> 58).unwrap()));
+        }
+        Image::from_bytes(Bytes::from(letters))
+    };
+    let mut records: Vec<ChangeRecord> = Vec::new();
+    for number in 0..9_000u64 {
+        let same_key = number % 3 > 0;
+        let old = records.last().filter(|_| same_key).and_then(|record| record.new.clone());
+        let new = (number % 30 != 29).then(&mut text);
+        records.push(ChangeRecord {
+            key: ItemKey::from_bytes(Bytes::from(format!("{:05}", number / 3))),
+            sequence: SequenceNumber::parse(&(number + 1).to_string()).unwrap(),
+            second: Some(Second::new(1_000_000 + number).unwrap()),
+            kind: match (&old, &new) {
+                (_, None) => ChangeKind::Remove,
+                (None, _) => ChangeKind::Insert,
+                _ => ChangeKind::Modify,
+            },
+            old,
+            new,
+            user: None,
+        });
+    }
+    let stream = StreamArn::parse("arn:aws:dynamodb:x:0:table/notes/stream/1").unwrap();
+    let run = RunWriter::encode(WriterOptions::columns(), stream, names(), &records).unwrap();
+    let crate::format::Layout::Complete(tail) = crate::format::read_tail("run", &run.bytes, run.size).unwrap() else {
+        panic!("a whole object has its tail")
+    };
+    let place = |columns| tail.blocks.iter().flat_map(move |block| block.places(columns)).map(|place| place.end).max();
+    let history = place(Columns::Latest).unwrap()..tail.blocks_end();
+    assert!(history.end - history.start > 1 << 20);
+    let mut bytes = run.bytes.clone();
+    for at in history.clone() {
+        bytes[usize::try_from(at).unwrap()] ^= 0x55;
+    }
+    store.put_new("run", Bytes::from(bytes)).await.unwrap();
+    let input = RunInput { key: "run".to_owned(), size: run.size, kind: RunKind::Segment, from: None, until: None };
+    let expected: BTreeMap<_, _> = records
+        .chunk_by(|a, b| a.key == b.key)
+        .filter_map(|key| key.last())
+        .filter_map(|last| Some((last.key.as_bytes().to_vec(), last.new.as_ref()?.as_bytes().to_vec())))
+        .collect();
+    let (found, report) = state(&store, std::slice::from_ref(&input), Cut::at(Second::MAX), 48 << 20).await;
+    assert!(found == expected);
+    assert_eq!((report.keys, report.records), (3_000, 9_000));
+    // The end of the object may be read twice, the index being longer than the first read of it.
+    let most = history.start + 2 * (run.size - history.end) + crate::format::TAIL_BYTES;
+    assert!(report.bytes_read <= most, "{} of {} bytes read, at most {most}", report.bytes_read, run.size);
+    let inside = Cut::at(Second::new(1_004_000).unwrap());
+    let read: Arc<dyn ReadStore> = store.clone();
+    let merged = for_each_item(read, vec![input], inside, None, MergeOptions::default(), |_| Ok(())).await;
+    assert_eq!(merged.unwrap_err().kind(), crate::error::Kind::Corrupt);
+}
+
 /// Other threads change neither what is given nor its order, whatever the memory; and a corrupt block is the same error at the same
 /// place, after the same visits.
 #[tokio::test(flavor = "multi_thread")]

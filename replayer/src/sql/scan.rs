@@ -152,6 +152,7 @@ impl DisplayAs for JournalExec {
         let lookups = self.parts.iter().flat_map(|part| &part.ranges).filter(|range| range.is_some()).count();
         let columns = match self.columns() {
             Columns::Keys => "keys and metadata (no images)",
+            Columns::Latest => "keys, metadata and latest images",
             Columns::New => "keys, metadata and new images",
             Columns::All => "all",
         };

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use journal::format::{
-    BlockCursor, BlockEntry, Decompressor, EncodedRun, Footer, Layout, RunWriter, Tail, WriterOptions, read_tail,
+    BlockCursor, BlockEntry, ChunkRef, Columns, Decompressor, EncodedRun, Footer, Layout, RunWriter, Tail,
+    WriterOptions, read_tail,
 };
 use journal::model::{ChangeRecord, Second};
 use journal::store::WriteStore as _;
@@ -57,14 +58,53 @@ impl Run {
         &self.tail.footer
     }
 
-    /// The stored bytes of a block, without its old images if they are not wanted.
-    fn block(&self, entry: &BlockEntry, with_old: bool) -> &[u8] {
-        let range = entry.range();
-        let end = match entry.chunks.get(3) {
-            Some(old) if !with_old => old.offset,
-            _ => range.end,
+    /// The stored bytes of a chunk.
+    fn chunk(&self, chunk: &ChunkRef) -> &[u8] {
+        let start = usize::try_from(chunk.offset).unwrap();
+        &self.bytes[start..start + chunk.stored]
+    }
+
+    /// The frames of a block that are read for these columns, each in the chunks that it lies in: the last chunk goes on with the
+    /// frame of the third.
+    fn frames(entry: &BlockEntry, columns: Columns) -> Vec<Vec<ChunkRef>> {
+        let (mut alone, mut images) = (entry.chunks.clone(), Vec::new());
+        if alone.len() > 3 && columns == Columns::Latest {
+            alone.truncate(3);
+        } else if alone.len() > 3 {
+            images = vec![alone.remove(2), alone.remove(3)];
+        }
+        let mut frames: Vec<Vec<ChunkRef>> = alone.into_iter().map(|chunk| vec![chunk]).collect();
+        frames.push(images);
+        for frame in &mut frames {
+            frame.retain(|chunk| chunk.stored > 0);
+        }
+        frames.retain(|frame| !frame.is_empty());
+        frames
+    }
+
+    /// Checks and decompresses a frame.
+    fn decompress(
+        &self,
+        frame: &[ChunkRef],
+        decompressor: &mut zstd::bulk::Decompressor<'_>,
+        [stored, raw]: [&mut Vec<u8>; 2],
+    ) {
+        stored.clear();
+        raw.clear();
+        raw.reserve_exact(frame.iter().map(|chunk| chunk.raw).sum());
+        for chunk in frame {
+            assert_eq!(crc32fast::hash(self.chunk(chunk)), chunk.crc32);
+        }
+        match frame {
+            [only] => decompressor.decompress_to_buffer(self.chunk(only), raw).unwrap(),
+            [first, rest] => {
+                let first = self.chunk(first);
+                stored.extend_from_slice(&first[..first.len() - 3]);
+                stored.extend_from_slice(self.chunk(rest));
+                decompressor.decompress_to_buffer(stored, raw).unwrap()
+            }
+            _ => panic!("a frame lies in one chunk or in two"),
         };
-        &self.bytes[usize::try_from(range.start).unwrap()..usize::try_from(end).unwrap()]
     }
 }
 
@@ -74,30 +114,26 @@ fn encode(options: &WriterOptions, records: &[ChangeRecord]) -> EncodedRun {
 }
 
 /// R: checks and decompresses every chunk, parses nothing.
-fn read_limit(runs: &[Run], with_old: bool, decompressor: &mut zstd::bulk::Decompressor<'_>, buffer: &mut Vec<u8>) {
+fn read_limit(
+    runs: &[Run],
+    columns: Columns,
+    decompressor: &mut zstd::bulk::Decompressor<'_>,
+    [stored, raw]: &mut [Vec<u8>; 2],
+) {
     for run in runs {
-        for entry in run.tail.blocks.iter() {
-            let stored = run.block(entry, with_old);
-            let mut at = 0;
-            for chunk in entry.chunks.iter().take(if with_old { 4 } else { 3 }).filter(|chunk| chunk.stored > 0) {
-                let bytes = &stored[at..at + chunk.stored];
-                at += chunk.stored;
-                assert_eq!(crc32fast::hash(bytes), chunk.crc32);
-                buffer.clear();
-                buffer.reserve_exact(chunk.raw);
-                decompressor.decompress_to_buffer(bytes, buffer).unwrap();
-                black_box(buffer.as_slice());
-            }
+        for frame in run.tail.blocks.iter().flat_map(|entry| Run::frames(entry, columns)) {
+            run.decompress(&frame, decompressor, [stored, raw]);
+            black_box(raw.as_slice());
         }
     }
 }
 
 /// Reads every record of every run, one run after the other.
-fn read_records(runs: &[Run], with_old: bool, decompressor: &mut Decompressor) {
+fn read_records(runs: &[Run], columns: Columns, decompressor: &mut Decompressor) {
     for run in runs {
         let mut cursor = BlockCursor::new("bench", run.tail.footer.clone());
         for (number, entry) in run.tail.blocks.iter().enumerate() {
-            cursor.load(decompressor, number, entry, run.block(entry, with_old), with_old).unwrap();
+            cursor.load_from(decompressor, number, entry, &run.bytes, columns).unwrap();
             while cursor.advance().unwrap() {
                 black_box(cursor.record());
             }
@@ -105,20 +141,18 @@ fn read_records(runs: &[Run], with_old: bool, decompressor: &mut Decompressor) {
     }
 }
 
-/// The raw chunks of runs, as their writer had them before compression.
-fn raw_chunks(runs: &[Run]) -> Vec<Vec<u8>> {
-    let mut chunks = Vec::new();
+/// The raw content of frames of runs, as their writer had it before compression.
+fn raw_frames(runs: &[Run]) -> Vec<Vec<u8>> {
+    let mut decompressor = zstd::bulk::Decompressor::new().unwrap();
+    let mut raws = Vec::new();
     for run in runs {
-        for entry in run.tail.blocks.iter() {
-            let stored = run.block(entry, true);
-            let start = entry.range().start;
-            for chunk in entry.chunks.iter().filter(|chunk| chunk.stored > 0) {
-                let at = usize::try_from(chunk.offset - start).unwrap();
-                chunks.push(zstd::bulk::decompress(&stored[at..at + chunk.stored], chunk.raw).unwrap());
-            }
+        for frame in run.tail.blocks.iter().flat_map(|entry| Run::frames(entry, Columns::All)) {
+            let mut raw = Vec::new();
+            run.decompress(&frame, &mut decompressor, [&mut Vec::new(), &mut raw]);
+            raws.push(raw);
         }
     }
-    chunks
+    raws
 }
 
 fn write_limit(chunks: &[Vec<u8>], compressor: &mut zstd::bulk::Compressor<'_>, buffer: &mut Vec<u8>) {
@@ -132,7 +166,7 @@ fn write_limit(chunks: &[Vec<u8>], compressor: &mut zstd::bulk::Compressor<'_>, 
 
 fn encode_case(name: String, options: WriterOptions, batches: &[Vec<ChangeRecord>]) -> Case<'_> {
     let runs: Vec<Run> = batches.iter().map(|batch| Run::new(encode(&options, batch))).collect();
-    let chunks = raw_chunks(&runs);
+    let chunks = raw_frames(&runs);
     let mut compressor = zstd::bulk::Compressor::new(options.level).unwrap();
     let mut buffer = Vec::new();
     Case {
@@ -148,16 +182,16 @@ fn encode_case(name: String, options: WriterOptions, batches: &[Vec<ChangeRecord
     }
 }
 
-fn decode_case(name: String, runs: &[Run], with_old: bool) -> Case<'_> {
+fn decode_case(name: String, runs: &[Run], columns: Columns) -> Case<'_> {
     let mut decompressor = Decompressor::new().unwrap();
     let mut limit_decompressor = zstd::bulk::Decompressor::new().unwrap();
-    let mut buffer = Vec::new();
+    let mut buffers = [Vec::new(), Vec::new()];
     Case {
         name,
         records: runs.iter().map(|run| usize::try_from(run.footer().statistics.records).unwrap()).sum(),
         bytes: runs.iter().map(|run| run.bytes.len()).sum(),
-        work: Box::new(move || read_records(runs, with_old, &mut decompressor)),
-        limit: Box::new(move || read_limit(runs, with_old, &mut limit_decompressor, &mut buffer)),
+        work: Box::new(move || read_records(runs, columns, &mut decompressor)),
+        limit: Box::new(move || read_limit(runs, columns, &mut limit_decompressor, &mut buffers)),
     }
 }
 
@@ -186,7 +220,7 @@ fn merge_case<'a>(name: String, runs: &'a [Run], runtime: &'a tokio::runtime::Ru
         let report = runtime.block_on(for_each_item(store, inputs, cut, None, MergeOptions::default(), visit)).unwrap();
         black_box(report);
     };
-    let Case { records, bytes, limit, .. } = decode_case(String::new(), runs, false);
+    let Case { records, bytes, limit, .. } = decode_case(String::new(), runs, Columns::Latest);
     Case { name, records, bytes, work: Box::new(work), limit }
 }
 
@@ -236,9 +270,9 @@ impl Data {
                 Box::new(|name| encode_case(name, WriterOptions::rows(), &self.batches_1000))
             }),
             ("encode columns", Box::new(|name| encode_case(name, WriterOptions::columns(), &self.compacted))),
-            ("decode rows", Box::new(|name| decode_case(name, &self.tail, true))),
-            ("decode columns, with old images", Box::new(|name| decode_case(name, &self.columns, true))),
-            ("decode columns, without old images", Box::new(|name| decode_case(name, &self.columns, false))),
+            ("decode rows", Box::new(|name| decode_case(name, &self.tail, Columns::All))),
+            ("decode columns, all", Box::new(|name| decode_case(name, &self.columns, Columns::All))),
+            ("decode columns, latest alone", Box::new(|name| decode_case(name, &self.columns, Columns::Latest))),
             ("merge one run of columns", Box::new(|name| merge_case(name, &self.columns, runtime))),
             ("merge three runs of columns", Box::new(|name| merge_case(name, &self.levels, runtime))),
             ("merge 20 runs of rows", {

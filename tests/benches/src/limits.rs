@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use journal::format::{ChunkRef, Layout, RunKind, Tail, read_tail};
+use journal::format::{ChunkRef, Columns, Layout, Tail, read_tail};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// The chunks of one object that a reader touches.
@@ -37,13 +37,14 @@ pub fn tail_of(path: &Path) -> Tail {
 }
 
 impl Touched {
-    /// All chunks of a run, without its old images if they are not wanted.
+    /// What a replay to the end of a run touches: of columns the chunks of the first area.
     #[must_use]
-    pub fn new(path: &Path, with_old: bool) -> Self {
+    pub fn new(path: &Path) -> Self {
         let tail = tail_of(path);
-        let wanted = if with_old || tail.footer.kind == RunKind::Rows { 4 } else { 3 };
         let chunks = |entry: &journal::format::BlockEntry| {
-            entry.chunks.iter().take(wanted).filter(|chunk| chunk.stored > 0).copied().collect()
+            let [first, _] = entry.places(Columns::Latest);
+            let touched = entry.chunks.iter().filter(|chunk| first.contains(&chunk.offset) && chunk.stored > 0);
+            touched.copied().collect()
         };
         Self {
             path: path.to_owned(),

@@ -226,15 +226,13 @@ impl Cloud {
 
 /// The sequence numbers of a segment.
 fn sequences(key: &str, bytes: &[u8]) -> Vec<String> {
-    use journal::format::{BlockCursor, Decompressor, verify_object};
+    use journal::format::{BlockCursor, Columns, Decompressor, verify_object};
     let verified = verify_object(key, bytes).unwrap();
     let mut cursor = BlockCursor::new(key, verified.tail.footer.clone());
     let mut decompressor = Decompressor::new().unwrap();
     let mut found = Vec::new();
     for (number, entry) in verified.tail.blocks.iter().enumerate() {
-        let range = entry.range();
-        let stored = &bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
-        cursor.load(&mut decompressor, number, entry, stored, false).unwrap();
+        cursor.load_from(&mut decompressor, number, entry, bytes, Columns::Keys).unwrap();
         while cursor.advance().unwrap() {
             found.push(cursor.sequence().to_string());
         }

@@ -80,10 +80,9 @@ fn measured(folder: &Folder) -> (u64, u64, u64) {
         let Layout::Complete(tail) = read_tail("segment", &bytes, size).unwrap() else { panic!("{}", path.display()) };
         let length = |range: std::ops::Range<u64>| range.end - range.start;
         all += size;
-        keys += tail.blocks.iter().map(|block| length(block.range_of(Columns::Keys))).sum::<u64>();
+        keys += tail.blocks.iter().flat_map(|block| block.places(Columns::Keys)).map(length).sum::<u64>();
         // The index may not fit the first read of the end; then it is read again, longer.
-        let blocks_end = tail.blocks.last().map_or(0, |block| block.range().end);
-        opening += TAIL_BYTES + (size - blocks_end);
+        opening += TAIL_BYTES + (size - tail.blocks_end());
     }
     (all, keys, opening)
 }

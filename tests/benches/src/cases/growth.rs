@@ -29,7 +29,7 @@ pub fn charts(context: &Context) -> Vec<Chart> {
         let history = context.compacted(Profile::w1(), length);
         let store: Arc<dyn ReadStore> = history::open(&context.runtime, &history.folder);
         let inputs = history::inputs(&context.runtime, store.as_ref());
-        let (touched, mut reader) = (touched(&history.folder, &inputs, false), crate::limits::Reader::default());
+        let (touched, mut reader) = (touched(&history.folder, &inputs), crate::limits::Reader::default());
         let options = MergeOptions::default();
         let pair = measure::Pair::measure(
             context.rounds.min(5),

@@ -64,7 +64,7 @@ fn split(requests: &[Request], tails: &BTreeMap<String, Tail>) -> BTreeMap<Strin
             read.index += range.end - range.start;
             continue;
         }
-        let blocks_end = tail.blocks.last().map_or(0, |block| block.range().end);
+        let blocks_end = tail.blocks_end();
         let part = |from: u64, to: u64| range.end.min(to).saturating_sub(range.start.max(from));
         read.data += part(0, blocks_end);
         read.filter += part(blocks_end, u64::MAX);

@@ -89,8 +89,8 @@ pub fn link_folder(from: &Path, to: &Path) {
 
 /// What R touches of a journal.
 #[must_use]
-pub fn touched(folder: &Path, inputs: &[RunInput], with_old: bool) -> Vec<Touched> {
-    inputs.iter().map(|input| Touched::new(&folder.join(&input.key), with_old)).collect()
+pub fn touched(folder: &Path, inputs: &[RunInput]) -> Vec<Touched> {
+    inputs.iter().map(|input| Touched::new(&folder.join(&input.key))).collect()
 }
 
 /// Runs a case `rounds` times.
@@ -138,7 +138,7 @@ pub fn run(context: &Context, case: &str, rounds: usize) -> Result<String, Strin
             let store: Arc<dyn ReadStore> = history::open(runtime, &folder);
             let inputs = history::inputs(runtime, store.as_ref());
             if case == "replay-limit" {
-                let (touched, mut reader) = (touched(&folder, &inputs, false), Reader::default());
+                let (touched, mut reader) = (touched(&folder, &inputs), Reader::default());
                 repeat(Box::new(|| {
                     reader.read(&touched);
                     0

@@ -47,7 +47,7 @@ fn compacted(context: &Context, profile: Profile) -> Vec<Row> {
     let history = context.compacted(profile, context.changes);
     let store: Arc<dyn ReadStore> = history::open(&context.runtime, &history.folder);
     let inputs = history::inputs(&context.runtime, store.as_ref());
-    let (touched, mut reader) = (touched(&history.folder, &inputs, false), Reader::default());
+    let (touched, mut reader) = (touched(&history.folder, &inputs), Reader::default());
     let options = alone();
     let pair = Pair::measure(
         context.rounds,
@@ -134,7 +134,7 @@ fn tail(context: &Context) -> Vec<Row> {
     let history = context.raw(Profile::w1(), context.changes);
     let store: Arc<dyn ReadStore> = history::open(&context.runtime, &history.folder);
     let inputs = history::inputs(&context.runtime, store.as_ref());
-    let (touched, mut reader) = (touched(&history.folder, &inputs, true), Reader::default());
+    let (touched, mut reader) = (touched(&history.folder, &inputs), Reader::default());
     let options = alone();
     let mut report = journal::merge::MergeReport::default();
     let pair = Pair::measure(
@@ -215,7 +215,7 @@ fn sinks(context: &Context) -> Vec<Row> {
     let output = std::mem::take(&mut *kept.0.lock().expect("one thread"));
     let each = output.len() / usize::try_from(report.items.max(1)).unwrap_or(1);
     let inputs = history::inputs(&context.runtime, store.as_ref());
-    let touched = touched(&history.folder, &inputs, false);
+    let touched = touched(&history.folder, &inputs);
     let mut reader = Reader::default();
     let scratch = tempfile::tempdir_in(&context.folder).expect("a folder");
     let mut rows = Vec::new();
