@@ -170,3 +170,126 @@ pub(super) fn check_key(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coverage::tests::{Pieces, second, table};
+    use journal::documents::TableDocument;
+    use journal::model::{KeyAttribute, KeyType, StreamArn};
+
+    fn key(name: &str) -> KeyAttributes {
+        KeyAttributes::new(vec![KeyAttribute { name: name.to_owned(), key_type: KeyType::S }]).unwrap()
+    }
+
+    fn live() -> LiveTable {
+        LiveTable {
+            id: Some("one".to_owned()),
+            stream_label: Some("1".to_owned()),
+            key: key("noteId"),
+            status: "ACTIVE".to_owned(),
+            indexes: 0,
+            write_units_per_second: None,
+        }
+    }
+
+    fn followed() -> Pieces {
+        Pieces::new("1").start(1000, true).shard("a", None, None, Some(3000))
+    }
+
+    /// A timeline whose `table.json` has this id.
+    fn of(mut pieces: Pieces, id: &str) -> CoveredTimeline {
+        let table = table();
+        pieces.0.table = Some(TableDocument {
+            stream_arn: StreamArn::parse(&format!("arn:aws:dynamodb:x:0:table/{table}/stream/1")).unwrap(),
+            table,
+            table_id: Some(id.to_owned()),
+            key_schema: Vec::new(),
+            stream_view_type: "NEW_AND_OLD_IMAGES".to_owned(),
+            created_milliseconds: None,
+            described_at: second(1000),
+            description: serde_json::Value::Null,
+            time_to_live: None,
+            tags: None,
+            point_in_time_recovery: None,
+            not_read: Vec::new(),
+        });
+        pieces.covered()
+    }
+
+    fn asked(timelines: &[CoveredTimeline], from: u64, to: Option<u64>, live: &LiveTable) -> Result<Scope> {
+        let cut = |at: u64| CutRequest::Cut(Cut::at(second(at)));
+        scope(&table(), timelines, (cut(from), to.map(cut)), None, Some(live))
+    }
+
+    #[track_caller]
+    fn refused(timelines: &[CoveredTimeline], from: u64, to: Option<u64>, live: &LiveTable) -> (RewindKind, String) {
+        let error = asked(timelines, from, to, live).unwrap_err();
+        let kind = match error.downcast_ref() {
+            Some(RewindError::Gap { .. }) => RewindKind::Gap,
+            Some(RewindError::OtherTable { .. }) => RewindKind::OtherTable,
+            Some(RewindError::Recreated { .. }) => RewindKind::Recreated,
+            _ => panic!("{error}"),
+        };
+        (kind, error.to_string())
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum RewindKind {
+        Gap,
+        OtherTable,
+        Recreated,
+    }
+
+    #[test]
+    fn segments_that_may_hold_changes_after_the_cut_are_read_and_no_others() {
+        let pieces = followed().segment(Some((1000, 2000)), (1, 9)).segment(Some((1990, 2500)), (10, 19));
+        let scope = asked(&[of(pieces.segment(None, (20, 21)), "one")], 2000, None, &live()).unwrap();
+        let read: Vec<bool> = scope.inputs.iter().map(|input| input.key.contains("undated")).collect();
+        assert_eq!((read, scope.segments), (vec![false, true], 3));
+    }
+
+    #[test]
+    fn another_table_of_the_name_is_refused_by_its_id_or_its_stream() {
+        let known = || [of(followed(), "one")];
+        assert!(asked(&known(), 2000, None, &live()).is_ok());
+        let nameless = LiveTable { id: None, stream_label: None, ..live() };
+        assert!(asked(&known(), 2000, None, &nameless).is_ok(), "some services give neither");
+        let (kind, text) = refused(&known(), 2000, None, &LiveTable { id: Some("two".to_owned()), ..live() });
+        assert!(kind == RewindKind::OtherTable && text.contains("deleted and made again"), "{text}");
+        let (kind, text) = refused(&known(), 2000, None, &LiveTable { stream_label: Some("2".to_owned()), ..live() });
+        assert!(kind == RewindKind::OtherTable && text.contains("its stream is 2"), "{text}");
+    }
+
+    #[test]
+    fn a_younger_timeline_is_a_gap_of_the_same_table_or_another_table() {
+        let old = || of(Pieces::new("1").start(1000, true).end(2000, "stream disabled"), "one");
+        let young = |id: &str| of(Pieces::new("2").start(2600, true).shard("a", None, None, Some(3000)), id);
+        let (kind, text) = refused(&[old(), young("one")], 1500, None, &live());
+        assert!(kind == RewindKind::Gap && text.contains("its stream was off"), "{text}");
+        assert_eq!(refused(&[old(), young("two")], 1500, None, &live()).0, RewindKind::Recreated);
+        let (kind, text) = refused(&[old()], 1500, None, &live());
+        assert!(kind == RewindKind::Gap && text.contains("its stream ended at"), "{text}");
+    }
+
+    #[test]
+    fn a_gap_after_the_cut_or_within_the_window_is_refused() {
+        let pieces = || [of(followed().gap(2000, 2100, None), "one")];
+        assert_eq!(refused(&pieces(), 1500, None, &live()).0, RewindKind::Gap);
+        let (kind, text) = refused(&pieces(), 2500, Some(1500), &live());
+        assert!(kind == RewindKind::Gap && text.contains("between the two"), "{text}");
+        assert!(asked(&pieces(), 2200, Some(2500), &live()).is_ok());
+    }
+
+    #[test]
+    fn a_table_with_another_key_or_that_cannot_be_written_to_is_refused() {
+        let check = |live: &LiveTable| check_key(&table(), "the journal", &key("noteId"), live);
+        for status in ["ACTIVE", "UPDATING"] {
+            check(&LiveTable { status: status.to_owned(), ..live() }).unwrap();
+        }
+        let deleting = check(&LiveTable { status: "DELETING".to_owned(), ..live() });
+        assert!(matches!(deleting, Err(RewindError::NotActive { .. })), "{deleting:?}");
+        let other = check(&LiveTable { key: key("id"), ..live() });
+        assert!(matches!(other, Err(RewindError::OtherTable { .. })), "{other:?}");
+    }
+}

@@ -341,6 +341,42 @@ async fn only_deletes_by_time_to_live_are_undone_when_asked() {
     assert_eq!((keys(&mut plan), plan.header.counts.clashes), (BTreeSet::from(["a".to_owned(), "b".to_owned()]), 1));
 }
 
+/// Of the step that a run stood at nobody knows what was written; the steps after it were never begun.
+#[tokio::test]
+async fn what_a_stopped_run_did_not_begin_is_neither_taken_back_nor_taken_for_its_own() {
+    let mut world = World::new().await;
+    let ids = ["a", "b", "c", "d", "e"];
+    for (content, at) in [("good", CUT), ("bad", CUT + 10)] {
+        for id in ids {
+            world.put(id, Some(note(content, 1)));
+        }
+        world.follow(at).await;
+    }
+    world.put("b", Some(note("an edit", 1)));
+    world.follow(CUT + 20).await;
+    let window = RewindRequest { to: Some(CutRequest::Cut(Cut::at(second(CUT + 10)))), ..request() };
+    let mut plan = world.plan(&window).await.unwrap();
+    assert_eq!((plan.header.items, plan.header.counts.clashes), (5, 1));
+    // Steps of three items: it looks at the table, writes one, and is gone.
+    world.table.restart();
+    world.table.stop_after(2);
+    let one_by_one = ApplyOptions { concurrency: 1, ..options() };
+    world.apply_with("run-1", &mut plan, &one_by_one).await.unwrap_err();
+    world.table.restart();
+    let mut back = world.undo("run-1").await;
+    assert_eq!(keys(&mut back), ["a", "c"].map(str::to_owned).into());
+
+    // Somebody else mends an item of the second step meanwhile.
+    world.put("e", Some(note("good", 1)));
+    let (runs, never) = (world.runs(), Interrupt::never());
+    let table = Arc::<FakeTable>::clone(&world.table);
+    let rewind = Rewind { runs: &runs, table, options: &one_by_one, interrupt: &never, progress: &|_, _| {} };
+    let report = rewind.carry_out(&runs.load("run-1").await.unwrap(), true).await.unwrap();
+    assert_eq!((report.written(), report.already, report.clashes), (3, 1, 1), "{report:?}");
+    let mut back = world.undo("run-1").await;
+    assert_eq!(keys(&mut back), ["a", "c", "d"].map(str::to_owned).into());
+}
+
 #[tokio::test]
 async fn a_change_without_a_second_counts_as_at_the_one_before_it_of_its_own_item() {
     let mut world = World::new().await;
