@@ -3,6 +3,8 @@
 
 #[path = "bad_input/disks.rs"]
 mod disks;
+#[path = "bad_input/kills.rs"]
+mod kills;
 #[path = "bad_input/locations.rs"]
 mod locations;
 #[path = "bad_input/replays.rs"]

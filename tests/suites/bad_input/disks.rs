@@ -63,9 +63,15 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
 const FULL_OUTPUT: &str = r#"
 mount -t tmpfs -o size=8k tmpfs "$DISK"
 for file in notes.json notes.json.gz notes.csv notes.sqlite notes.parquet; do
-    code=0; "$REPLAY" restore --table ripgrep --at latest --output "$DISK/$file" 2>>"$OUT/errors" || code=$?
-    echo "$file $code $(find "$DISK" -type f | wc -l)" >>"$OUT/codes"
+    for command in restore export; do
+        code=0; "$REPLAY" "$command" --table ripgrep --at latest --output "$DISK/$file" 2>>"$OUT/errors" || code=$?
+        echo "$command-$file $code $(find "$DISK" -type f | wc -l)" >>"$OUT/codes"
+    done
 done
+# A pipe to a disk that is full: what is there is the shell's, and the program says that it failed.
+code=0; "$REPLAY" export --table ripgrep --at latest >"$DISK/piped" 2>>"$OUT/errors" || code=$?
+rm "$DISK/piped"
+echo "piped $code $(find "$DISK" -type f | wc -l)" >>"$OUT/codes"
 "#;
 
 #[test]
@@ -99,8 +105,8 @@ fn a_disk_that_fills_while_a_file_is_written_leaves_no_half_file() {
         let full = code == Kind::Unavailable.exit_code().to_string() && left == "0";
         assert!(full, "{file}: exit code {code}, {left} files left: {errors}");
     }
-    assert_eq!(codes.lines().count(), 5);
-    assert_eq!(errors.matches("free space").count(), 5, "{errors}");
+    assert_eq!(codes.lines().count(), 11);
+    assert_eq!(errors.matches("free space").count(), 11, "{errors}");
 }
 
 /// Whether this process may do what permissions forbid.
