@@ -154,12 +154,33 @@ impl Chooser<'_> {
         // A deleted table's end is seen a little after a new one of its name may have begun: the new one is meant.
         for (timeline, covered) in self.candidates.iter().rev() {
             if let Some((at, interval)) = covered.intervals.iter().enumerate().find(|(_, i)| i.contains(second)) {
-                return Ok(Choice { timeline: *timeline, interval: Some(at), cut, notes: edge_notes(interval, cut) });
+                let mut notes = edge_notes(interval, cut);
+                notes.extend(self.remade_note(*timeline, second));
+                return Ok(Choice { timeline: *timeline, interval: Some(at), cut, notes });
             }
         }
         let before = |covered: &CoveredTimeline| covered.beginning().is_some_and(|beginning| beginning <= second);
         let nearest = self.candidates.iter().rev().find(|(_, covered)| before(covered));
         self.outside(cut, nearest.or(self.candidates.first()).map(|(at, _)| *at), self.why_outside(second))
+    }
+
+    /// Streams have whole seconds, rounded down: near the moment at which a table was made again under its name, a second may
+    /// mean either.
+    fn remade_note(&self, chosen: usize, second: Second) -> Option<String> {
+        let near = |beginning: &Second| beginning.get().abs_diff(second.get()) <= 1;
+        let mut neighbours = self.candidates.iter().zip(self.candidates.iter().skip(1));
+        neighbours.find_map(|((before, old), (after, new))| {
+            let beginning = new.beginning().filter(near).filter(|_| !same_table(old, new))?;
+            let (this, other, covered) = match chosen {
+                chosen if chosen == *after => ("the new one", "the one before", old),
+                chosen if chosen == *before => ("the one before", "the new one", new),
+                _ => return None,
+            };
+            let label = &covered.objects.timeline.label;
+            Some(format!(
+                "the table was made again at {beginning}, within a second of the cut: this is {this}; --timeline {label} takes {other}"
+            ))
+        })
     }
 
     fn by_sequence(&self, cut: Cut, sequence: SequenceNumber) -> Result<Choice, CoverageError> {

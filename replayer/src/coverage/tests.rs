@@ -260,6 +260,28 @@ fn a_second_in_two_timelines_means_the_younger_table() {
 }
 
 #[test]
+fn a_cut_within_a_second_of_a_table_s_making_says_which_table_it_means() {
+    let timelines = [
+        Pieces::new("1").start(1000, true).end(2000, "table deleted").covered(),
+        Pieces::new("2").start(2001, true).shard("a", None, None, Some(2500)).covered(),
+    ];
+    let notes = |cut| choose(&table(), &timelines, cut, None, false).unwrap().notes.join("; ");
+    assert_eq!([1999, 2003].map(|s| notes(at(s))), ["", ""]);
+    let old = notes(at(2000));
+    assert!(old.contains("this is the one before; --timeline 2 takes the new one"), "{old}");
+    for second in [2001, 2002] {
+        let new = notes(at(second));
+        assert!(new.contains("this is the new one; --timeline 1 takes the one before"), "{new}");
+    }
+    let label = TimelineLabel::parse("1").unwrap();
+    assert_eq!(
+        choose(&table(), &timelines, at(2000), Some(&label), false).unwrap().notes,
+        [""; 0],
+        "who says which knows"
+    );
+}
+
+#[test]
 fn a_cut_before_a_second_needs_only_the_second_before_it() {
     let timelines = [Pieces::new("1").start(1000, true).end(2000, "table deleted").covered()];
     let before = |s| CutRequest::Cut(Cut { position: Position::Second(second(s)), inclusive: false });
