@@ -6,9 +6,11 @@ mod select;
 
 use journal::documents::TableDocument;
 use journal::error::{Classify, Kind};
-use journal::model::{KeyAttribute, KeyAttributes, KeyError, KeyType};
+use journal::model::{Attributes, ItemKey, KeyAttribute, KeyAttributes, KeyError, KeyType};
 use std::fmt;
 use thiserror::Error;
+
+use crate::digest::to_plain;
 
 pub use select::KeySelection;
 
@@ -126,8 +128,18 @@ impl KeySchema {
     ///
     /// # Errors
     /// When the bytes are not a key of these attributes.
-    pub fn decode(&self, key: &[u8]) -> Result<journal::model::Attributes, KeyError> {
-        journal::model::ItemKey::decode_slice(key, &self.attributes)
+    pub fn decode(&self, key: &[u8]) -> Result<Attributes, KeyError> {
+        ItemKey::decode_slice(key, &self.attributes)
+    }
+
+    /// The key's bytes of a whole item, numbers plain: the same for whoever has the item, however it spells a number.
+    ///
+    /// # Errors
+    /// When the item lacks an attribute of the key, or has one of another type.
+    pub fn plain_key(&self, item: &Attributes) -> Result<Vec<u8>, KeyError> {
+        let of_key = item.iter().filter(|(name, _)| self.attributes.contains(name));
+        let values = of_key.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Ok(ItemKey::encode(&self.attributes, &to_plain(&values))?.as_bytes().to_vec())
     }
 }
 

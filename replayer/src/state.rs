@@ -3,6 +3,7 @@
 //! What enters is a plan and a selection; what leaves are items in key order with the digest of those given out. Knows
 //! nothing of formats or targets.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -115,18 +116,36 @@ pub struct EncodedItem<'a> {
     decoded: Option<(Attributes, ItemHash)>,
 }
 
+/// What is known of an item once it is spliced.
+#[derive(Debug)]
+pub struct SplicedItem<'a> {
+    /// Its part of the state digest.
+    pub hash: ItemHash,
+    /// Its key's bytes, numbers plain: the same however a service spells them.
+    pub plain_key: Cow<'a, [u8]>,
+    /// About how many bytes DynamoDB counts for it.
+    pub bytes: usize,
+    /// Whether its JSON is known to be printable ASCII.
+    pub printable: bool,
+}
+
 impl<'a> EncodedItem<'a> {
-    /// Appends the item to `out` as one JSON object in the splicer's spelling, and gives its part of the state digest.
+    /// Appends the item to `out` as one JSON object in the splicer's spelling, and tells what is known of it then.
     ///
     /// # Errors
     /// When its bytes are not a key of the table, or no image.
-    pub fn splice(&self, splicer: &Splicer, out: &mut Vec<u8>) -> Result<ItemHash> {
+    pub fn splice(&self, splicer: &Splicer, out: &mut Vec<u8>) -> Result<SplicedItem<'a>> {
         let seen = splicer.splice(self.key, self.image, out).map_err(|error| self.unreadable(&error))?;
-        match &self.decoded {
-            Some((_, hash)) => Ok(*hash),
-            None if seen.plain_numbers => Ok(ItemHash::of_bytes(self.key, self.image)),
-            None => self.decode().map(|(_, hash)| hash),
-        }
+        let (hash, plain_key) = match (&self.decoded, seen.plain_numbers) {
+            (None, true) => (ItemHash::of_bytes(self.key, self.image), Cow::Borrowed(self.key)),
+            (Some((_, hash)), true) => (*hash, Cow::Borrowed(self.key)),
+            (Some((attributes, hash)), false) => (*hash, Cow::Owned(self.schema.plain_key(attributes)?)),
+            (None, false) => {
+                let (attributes, hash) = self.decode()?;
+                (hash, Cow::Owned(self.schema.plain_key(&attributes)?))
+            }
+        };
+        Ok(SplicedItem { hash, plain_key, bytes: seen.bytes, printable: seen.printable })
     }
 
     fn unreadable(&self, error: &dyn std::error::Error) -> StateError {

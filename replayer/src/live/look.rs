@@ -7,7 +7,7 @@ use journal::interrupt::Interrupt;
 use journal::model::{Attributes, Image, TableName};
 use journal::source::sdk::{item_from_sdk, item_to_sdk};
 
-use super::{LiveError, LiveReport, plain_key};
+use super::{LiveError, LiveReport};
 use crate::audit::ItemDifference;
 use crate::digest::to_plain;
 use crate::key_schema::KeySchema;
@@ -57,7 +57,7 @@ impl Look<'_> {
         let keys = candidates.iter().map(|candidate| item_to_sdk(&candidate.key)).collect();
         let mut live = self.read(keys).await?;
         for Candidate { key, before, newest } in candidates {
-            let after = live.remove(&plain_key(self.schema, &key)?);
+            let after = live.remove(&self.schema.plain_key(&key)?);
             let (before, after) = (before.as_ref().map(to_plain), after);
             let now = Shape::of(after.as_ref());
             self.report.unexplained += u64::from(newest.is_some_and(|newest| newest != now));
@@ -109,6 +109,6 @@ impl Look<'_> {
         let item = item_from_sdk(item).map_err(|error| ServiceError::Answer { reason: error.to_string() })?;
         let (key, rest): (Attributes, Attributes) =
             to_plain(&item).into_iter().partition(|(name, _)| self.schema.attributes().contains(name));
-        Ok((plain_key(self.schema, &key)?, rest))
+        Ok((self.schema.plain_key(&key)?, rest))
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use journal::error::Result;
 use journal::interrupt::Interrupt;
-use journal::model::{Attributes, Image, ItemKey, Second, TableName};
+use journal::model::{Attributes, Image, Second, TableName};
 use journal::store::ReadStore;
 use tokio::sync::mpsc;
 
@@ -248,9 +248,4 @@ fn candidate(schema: &KeySchema, keys: &KeySelection, changed: &ChangedKey<'_>) 
         |bytes: Option<&[u8]>| bytes.map(Image::decode_slice).transpose().map_err(|error| wrong(error.to_string()));
     let newest = Shape::of(image(changed.after)?.as_ref());
     Ok(Some(Candidate { before: image(changed.before)?, newest: Some(newest), key }))
-}
-
-/// The key's bytes, numbers plain.
-fn plain_key(schema: &KeySchema, key: &Attributes) -> Result<Vec<u8>> {
-    Ok(ItemKey::encode(schema.attributes(), &crate::digest::to_plain(key))?.as_bytes().to_vec())
 }

@@ -5,7 +5,7 @@ use journal::append::{Batch, append};
 use journal::documents::StartDocument;
 use journal::error::Kind;
 use journal::model::{
-    AttributeValue, ChangeKind, ChangeRecord, KeyAttribute, KeyAttributes, KeyType, SequenceNumber, StreamArn,
+    AttributeValue, ChangeKind, ChangeRecord, ItemKey, KeyAttribute, KeyAttributes, KeyType, SequenceNumber, StreamArn,
     StreamRecord,
 };
 use journal::source::sdk::item_to_sdk;

@@ -40,13 +40,15 @@ impl SplicedSink {
         let splicer = self.splicer.get_or_insert_with(|| Splicer::new(item.key_attributes(), self.spelling));
         self.gathered.extend_from_slice(self.around.0);
         let start = self.gathered.len();
-        let hash = item.splice(splicer, &mut self.gathered)?;
-        make_json_inert(&mut self.gathered, start);
+        let told = item.splice(splicer, &mut self.gathered)?;
+        if !told.printable {
+            make_json_inert(&mut self.gathered, start);
+        }
         self.gathered.extend_from_slice(self.around.1);
         if self.gathered.len() >= GATHERED_BYTES {
             self.write_gathered()?;
         }
-        Ok(hash)
+        Ok(told.hash)
     }
 
     fn write_gathered(&mut self) -> Result<(), OutputError> {

@@ -1,17 +1,16 @@
 //! Puts on their way: up to 25 items as the text of one `BatchWriteItem` request.
 //!
-//! What enters are items as DynamoDB JSON, each with its key; what leaves is a request's body, and after a partial answer the
-//! batch of what is left. What is sent again is always the text that was sent before: a service names items, its copies are
-//! not written. Knows nothing of connections.
+//! What enters are items as DynamoDB JSON, each written into the body where it is to stand; what leaves is a request's body, and
+//! after a partial answer the batch of what is left. What is sent again is always the text that was sent before: a service names
+//! items, its copies are not written. Knows nothing of connections.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ops::Range;
 
 use bytes::Bytes;
-use journal::error::Result;
 use journal::model::{Attributes, TableName};
 
-use super::read_back::plain_key;
 use super::service::ServiceError;
 use crate::key_schema::KeySchema;
 
@@ -23,6 +22,7 @@ const BATCH_BYTES_MAX: usize = 12 << 20;
 
 const BEFORE_ITEM: &[u8] = br#"{"PutRequest":{"Item":"#;
 const AFTER_ITEM: &[u8] = b"}}";
+const END: &[u8] = b"]}}";
 
 /// One put.
 #[derive(Debug, Clone)]
@@ -92,7 +92,7 @@ impl PutBatch {
             let strange = |reason: &str| ServiceError::Answer {
                 reason: format!("BatchWriteItem gives back an item {reason}; what it has written is not known"),
             };
-            let key = plain_key(&self.schema, &item).map_err(|_| strange("without this table's key"))?;
+            let key = self.schema.plain_key(&item).map_err(|_| strange("without this table's key"))?;
             let is_it = |put: &Put| self.keys.get(put.key.clone()) == Some(key.as_slice());
             let position = self.puts.iter().position(is_it).ok_or_else(|| strange("that was not in the request"))?;
             if !left.insert(position) {
@@ -111,7 +111,13 @@ impl PutBatch {
         let mut builder = BatchBuilder::new(self.table.clone(), self.schema.clone());
         for put in positions.iter().filter_map(|position| self.puts.get(*position)) {
             let part = |bytes: &Bytes, range: &Range<usize>| bytes.slice(range.clone());
-            builder.append(&part(&self.keys, &put.key), put.units, &part(&self.body, &put.item));
+            let (key, item) = (part(&self.keys, &put.key), part(&self.body, &put.item));
+            builder
+                .append(|body| {
+                    body.extend_from_slice(&item);
+                    Ok::<_, Infallible>((key, put.units))
+                })
+                .unwrap_or_else(|never| match never {});
         }
         builder.batch()
     }
@@ -134,14 +140,31 @@ impl BatchBuilder {
         Self { table, schema, body: Vec::new(), keys: Vec::new(), puts: Vec::with_capacity(BATCH_ITEMS_MAX) }
     }
 
-    /// Adds an item as DynamoDB JSON, which takes so many write units; `key` is its key's bytes, numbers plain. Gives the
-    /// batch before it when that has no room for it.
-    pub fn push(&mut self, key: &[u8], units: u32, item: &[u8]) -> Option<PutBatch> {
-        let more = item.len() + BEFORE_ITEM.len() + AFTER_ITEM.len() + 4;
-        let full = self.puts.len() >= BATCH_ITEMS_MAX || self.body.len().saturating_add(more) > BATCH_BYTES_MAX;
-        let before = if full { self.finish() } else { None };
-        self.append(key, units, item);
-        before
+    /// Adds an item: `write` appends it to the body as DynamoDB JSON, and gives its key's bytes, numbers plain, and the write units
+    /// that it takes. Gives the batch before it when that has no room for it.
+    ///
+    /// # Errors
+    /// Those of `write`; the batch is then as it was.
+    pub fn push<K: AsRef<[u8]>, E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(K, u32), E>,
+    ) -> Result<Option<PutBatch>, E> {
+        let (body, keys) = (self.body.len(), self.keys.len());
+        self.append(write)?;
+        let items = self.puts.len();
+        if items < 2 || (items <= BATCH_ITEMS_MAX && self.body.len() + END.len() <= BATCH_BYTES_MAX) {
+            return Ok(None);
+        }
+        // Only now is it known how large the item is: it moves to the next.
+        let Some(last) = self.puts.pop() else { return Ok(None) };
+        let (item, key) = (self.body.get(last.item).map(<[u8]>::to_vec), self.keys.split_off(keys));
+        self.body.truncate(body);
+        let before = self.finish();
+        self.append(|body| {
+            body.extend_from_slice(&item.unwrap_or_default());
+            Ok((key, last.units))
+        })?;
+        Ok(before)
     }
 
     /// The batch of what is left; none when there is nothing.
@@ -149,7 +172,8 @@ impl BatchBuilder {
         (!self.puts.is_empty()).then(|| self.batch())
     }
 
-    fn append(&mut self, key: &[u8], units: u32, item: &[u8]) {
+    fn append<K: AsRef<[u8]>, E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(K, u32), E>) -> Result<(), E> {
+        let start = self.body.len();
         if self.puts.is_empty() {
             // A table's name has nothing to escape.
             self.body.extend_from_slice(br#"{"RequestItems":{""#);
@@ -160,14 +184,15 @@ impl BatchBuilder {
         }
         self.body.extend_from_slice(BEFORE_ITEM);
         let (item_at, key_at) = (self.body.len(), self.keys.len());
-        self.body.extend_from_slice(item);
-        self.keys.extend_from_slice(key);
+        let (key, units) = write(&mut self.body).inspect_err(|_| self.body.truncate(start))?;
+        self.keys.extend_from_slice(key.as_ref());
         self.puts.push(Put { key: key_at..self.keys.len(), item: item_at..self.body.len(), units });
         self.body.extend_from_slice(AFTER_ITEM);
+        Ok(())
     }
 
     fn batch(&mut self) -> PutBatch {
-        self.body.extend_from_slice(b"]}}");
+        self.body.extend_from_slice(END);
         // The next is about as large.
         let (body_bytes, keys_bytes) = (self.body.len(), self.keys.len());
         let take = |bytes: &mut Vec<u8>, next: usize| std::mem::replace(bytes, Vec::with_capacity(next));
@@ -212,7 +237,11 @@ mod tests {
     }
 
     fn push(builder: &mut BatchBuilder, item: &Attributes) -> Option<PutBatch> {
-        builder.push(&plain_key(&schema(), item).unwrap(), 1, &json(item))
+        let pushed = builder.push(|body| {
+            body.extend_from_slice(&json(item));
+            Ok::<_, Infallible>((schema().plain_key(item).unwrap(), 1))
+        });
+        pushed.unwrap()
     }
 
     fn batch(numbers: &[&str]) -> PutBatch {
@@ -255,6 +284,29 @@ mod tests {
         assert!(batches.iter().all(|batch| batch.body().len() < 16_000_000), "a request has 16 MB at most");
         assert_eq!(batches.iter().map(PutBatch::len).sum::<usize>(), 12);
         assert!(batches.len() < 12);
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_written_leaves_the_batch_as_it_was() {
+        for before in [0, 1, 25] {
+            let mut builder = builder();
+            for number in 0..before {
+                push(&mut builder, &item(&number.to_string(), "x"));
+            }
+            let failed = builder.push(|body| {
+                body.extend_from_slice(b"{\"half");
+                Err::<(Vec<u8>, u32), _>("no")
+            });
+            assert_eq!(failed.unwrap_err(), "no");
+            let full = push(&mut builder, &item("99", "x"));
+            assert_eq!(full.map(|full| full.len()), (before == 25).then_some(25));
+            let last = builder.finish().unwrap();
+            let kept = if before == 25 { 0 } else { before };
+            let expected: Vec<Attributes> =
+                (0..kept).chain([99]).map(|number| item(&number.to_string(), "x")).collect();
+            assert_eq!(items_of(&last.body()), expected);
+            assert_eq!(last.positions([item("99", "x")]).unwrap(), [last.len() - 1]);
+        }
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableInputBuilder;
 use journal::interrupt::Interrupt;
-use journal::model::TableName;
+use journal::model::{Attributes, TableName};
+use journal::source::sdk::{item_from_sdk, item_to_sdk};
 use journal::store::ReadStore as _;
 use journal::store::memory::MemoryStore;
 use journal::table::recreate::PointInTimeRecovery;
 
 use super::*;
+use crate::table_write::{VirtualClock, Write, Wrote, holds};
 
 /// A service in memory that does to a restore what a real one does.
 #[derive(Debug, Default)]
@@ -26,6 +28,8 @@ pub(crate) struct FakeState {
     pub(crate) items: BTreeMap<String, SdkItem>,
     pub(crate) made: u32,
     pub(crate) puts: u32,
+    /// What it takes; without it, everything.
+    pub(crate) bucket: Option<Bucket>,
     /// Answers to `put`, taken one after the other before any is given honestly.
     pub(crate) put_faults: Vec<Fault>,
     /// Stops the restore after so many puts.
@@ -50,6 +54,8 @@ pub(crate) struct FakeState {
     pub(crate) replaced: u32,
     /// The key of an item that somebody changes right before it is read alone.
     pub(crate) meddles_with: Option<String>,
+    /// The key of an item that somebody adds an attribute to right before it is written next, unseen by any condition.
+    pub(crate) sneaks_into: Option<String>,
     /// Whether the table has another key than the journal's.
     pub(crate) other_key: bool,
 }
@@ -72,6 +78,56 @@ pub(crate) enum Fault {
     Unprocessed(usize),
     Throttled,
     Refused,
+}
+
+/// A table that takes `rate` units a second and saves up those of `burst` seconds, and answers a hundredth of a second after it was
+/// asked. It counts and keeps nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Bucket {
+    clock: VirtualClock,
+    rate: f64,
+    burst: f64,
+    units: f64,
+    filled: Duration,
+    taken: f64,
+    pub(crate) requests: u64,
+    /// Requests of which something was turned away.
+    pub(crate) refused: u64,
+}
+
+impl PartialEq for Bucket {
+    fn eq(&self, other: &Self) -> bool {
+        (self.requests, self.refused, self.filled) == (other.requests, other.refused, other.filled)
+    }
+}
+
+impl Bucket {
+    const ANSWERS_AFTER: Duration = Duration::from_millis(10);
+
+    pub(crate) fn new(clock: VirtualClock, rate: f64, burst: f64) -> Self {
+        let (filled, taken, requests, refused) = (Duration::ZERO, 0.0, 0, 0);
+        Self { clock, rate, burst, units: rate * burst, filled, taken, requests, refused }
+    }
+
+    /// How many of so many puts of one unit it takes.
+    fn take(&mut self, puts: usize) -> usize {
+        let now = self.clock.elapsed();
+        let room = (self.rate * self.burst).max(25.0);
+        self.units = (self.units + now.saturating_sub(self.filled).as_secs_f64() * self.rate).min(room);
+        self.filled = now;
+        let taken = (1..=puts).take_while(|put| f64::from(u32::try_from(*put).unwrap()) <= self.units).count();
+        let units = f64::from(u32::try_from(taken).unwrap());
+        self.units -= units;
+        self.taken += units;
+        self.requests += 1;
+        self.refused += u64::from(taken < puts);
+        taken
+    }
+
+    /// How much of its rate was used until the last request, its savings counted as if there were none.
+    pub(crate) fn used(&self) -> f64 {
+        self.taken / (self.rate * self.filled.as_secs_f64())
+    }
 }
 
 fn key_of(item: &SdkItem) -> String {
@@ -144,6 +200,13 @@ impl TableService for FakeService {
     async fn put(&self, batch: &PutBatch) -> Result<Vec<usize>, ServiceError> {
         assert!(batch.len() <= 25);
         self.begins()?;
+        let took = self.lock().bucket.as_mut().map(|bucket| (bucket.take(batch.len()), bucket.clock.clone()));
+        if let Some((taken, clock)) = took {
+            clock.sleep_until(clock.elapsed() + Bucket::ANSWERS_AFTER).await;
+            let throttled = taken == 0;
+            let answer = (taken..batch.len()).collect();
+            return if throttled { Err(ServiceError::Throttled { reason: "too fast".to_owned() }) } else { Ok(answer) };
+        }
         let mut state = self.lock();
         state.puts += 1;
         if let Some((puts, interrupt)) = &state.stop_after
@@ -159,7 +222,7 @@ impl TableService for FakeService {
             None => batch.len(),
         };
         for item in batch.items().take(taken) {
-            let item = journal::source::sdk::item_to_sdk(&journal::source::attribute::parse_item(item).unwrap());
+            let item = item_to_sdk(&journal::source::attribute::parse_item(item).unwrap());
             if !state.loses.contains(&key_of(&item)) {
                 state.items.insert(key_of(&item), item);
             }
@@ -214,15 +277,15 @@ impl ItemService for FakeService {
         self.ends(vec![KeyElement { name: name.to_owned(), key_type: key_type.to_owned() }])
     }
 
-    async fn get(&self, _: &TableName, key: &SdkItem) -> Result<Option<SdkItem>, ServiceError> {
+    async fn get(&self, _: &TableName, key: &Attributes) -> Result<Option<Attributes>, ServiceError> {
         self.begins()?;
         let mut state = self.lock();
-        let key = key_of(key);
+        let key = key_of(&item_to_sdk(key));
         if state.meddles_with.as_ref() == Some(&key) {
             let meddled = aws_sdk_dynamodb::types::AttributeValue::S("meddled".to_owned());
             state.items.get_mut(&key).unwrap().insert("content".to_owned(), meddled);
         }
-        let item = state.items.get(&key).cloned();
+        let item = state.items.get(&key).map(|item| item_from_sdk(item).unwrap());
         drop(state);
         self.ends(item)
     }
@@ -241,27 +304,30 @@ impl ItemService for FakeService {
         self.ends((found, left))
     }
 
-    async fn replace(
-        &self,
-        _: &TableName,
-        key: &SdkItem,
-        expected: Option<&SdkItem>,
-        wanted: Option<&SdkItem>,
-    ) -> Result<Option<bool>, ServiceError> {
+    async fn write(&self, _: &TableName, write: Write<'_>) -> Result<Wrote, ServiceError> {
         self.begins()?;
         let mut state = self.lock();
-        let key = key_of(key);
-        if state.items.get(&key) != expected {
+        let key = key_of(&item_to_sdk(write.key));
+        if state.sneaks_into.take_if(|sneaked| *sneaked == key).is_some() {
+            let sneaked = aws_sdk_dynamodb::types::AttributeValue::Bool(true);
+            state.items.get_mut(&key).unwrap().insert("sneaked".to_owned(), sneaked);
+        }
+        let found = state.items.get(&key).map(|item| item_from_sdk(item).unwrap());
+        if !holds(write.condition, found.as_ref()) {
             drop(state);
-            return self.ends(None);
+            return self.ends(Wrote::Refused(found));
         }
         state.replaced += 1;
-        match wanted {
-            Some(item) => drop(state.items.insert(key, item.clone())),
+        match write.item {
+            Some(item) => {
+                let mut whole = item.clone();
+                whole.extend(write.key.clone());
+                state.items.insert(key, item_to_sdk(&whole));
+            }
             None => drop(state.items.remove(&key)),
         }
         drop(state);
-        self.ends(Some(true))
+        self.ends(Wrote::Done(found))
     }
 }
 

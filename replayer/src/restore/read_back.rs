@@ -75,20 +75,8 @@ impl fmt::Display for Differences {
     }
 }
 
-/// The key's bytes of a whole item, numbers plain: the same for both sides, however they spell a number.
-pub(super) fn plain_key(schema: &KeySchema, item: &Attributes) -> Result<Vec<u8>> {
-    let names = schema.attributes();
-    let values = item.iter().filter(|(name, _)| names.contains(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
-    Ok(ItemKey::encode(names, &to_plain(&values))?.as_bytes().to_vec())
-}
-
-/// Key and hash of an item as the service gives it.
-pub(super) fn fingerprint(schema: &KeySchema, item: &SdkItem) -> Result<(Vec<u8>, ItemHash)> {
-    let item = item_from_sdk(item).map_err(|error| ServiceError::Answer { reason: error.to_string() })?;
-    fingerprint_of(schema, &item)
-}
-
-fn fingerprint_of(schema: &KeySchema, item: &Attributes) -> Result<(Vec<u8>, ItemHash)> {
+/// Key and hash of an item as the service gives it, numbers plain.
+pub(super) fn fingerprint_of(schema: &KeySchema, item: &Attributes) -> Result<(Vec<u8>, ItemHash)> {
     let (key, rest): (Attributes, Attributes) =
         to_plain(item).into_iter().partition(|(name, _)| schema.attributes().contains(name));
     let key = ItemKey::encode(schema.attributes(), &key)?;
@@ -236,7 +224,7 @@ pub(super) async fn differences(
         restore.interrupt,
         Held::default(),
         move |held, item| {
-            held.add(&of_journal, plain_key(&names, &item.attributes)?, item.hash);
+            held.add(&of_journal, names.plain_key(&item.attributes)?, item.hash);
             Ok(Flow::Continue)
         },
     );

@@ -38,10 +38,15 @@ pub(crate) fn whole_item(number: u64) -> Attributes {
     whole
 }
 
+/// The table's key.
+pub(crate) fn names() -> KeyAttributes {
+    KeyAttributes::new(vec![KeyAttribute { name: "noteId".to_owned(), key_type: KeyType::S }]).unwrap()
+}
+
 /// A journal with `items` items, all made at second 1000.
 async fn journal(items: u64) -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new());
-    let names = KeyAttributes::new(vec![KeyAttribute { name: "noteId".to_owned(), key_type: KeyType::S }]).unwrap();
+    let names = names();
     let key = |n: u64| Attributes::from([("noteId".to_owned(), AttributeValue::S(format!("note-{n:05}")))]);
     let records = (0..items)
         .map(|n| StreamRecord {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use journal::error::Result;
 use journal::interrupt::Interrupt;
+use journal::model::{Spelling, Splicer};
 use journal::store::ReadStore;
 
-use super::write::{capacity_units, item_bytes};
+use super::write::capacity_units;
 use crate::merge::MergeOptions;
 use crate::plan::ReplayPlan;
-use crate::state::{Flow, Selection, visit_items};
+use crate::state::{EncodedItem, Flow, Selection, visit_encoded};
 
 /// What a write request unit costs on demand, in millionths of a dollar: us-east-1, standard class.
 const MICRODOLLARS_PER_MILLION_UNITS: u64 = 625_000;
@@ -62,15 +63,19 @@ pub async fn survey(
     interrupt: &Interrupt,
     confirmed: Option<Vec<u8>>,
 ) -> Result<Survey> {
-    let count = move |survey: &mut Survey, item: crate::state::Item<'_>| {
-        let bytes = item_bytes(&item.attributes);
+    let Some(key) = &plan.key else { return Ok(Survey::default()) };
+    let (splicer, mut passed_over) = (Splicer::new(key.attributes(), Spelling::DynamoDb), Vec::new());
+    let count = move |survey: &mut Survey, item: EncodedItem<'_>| {
+        passed_over.clear();
+        let told = item.splice(&splicer, &mut passed_over)?;
+        let bytes = told.bytes;
         survey.items += 1;
         survey.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
         survey.write_units += u64::from(capacity_units(bytes));
         survey.confirmed += u64::from(confirmed.as_deref().is_some_and(|confirmed| item.key <= confirmed));
-        Ok(Flow::Continue)
+        Ok((Flow::Continue, told.hash))
     };
-    Ok(visit_items(store, plan, selection, options, interrupt, Survey::default(), count).await?.0)
+    Ok(visit_encoded(store, plan, selection, options, interrupt, Survey::default(), count).await?.0)
 }
 
 #[cfg(test)]

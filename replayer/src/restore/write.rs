@@ -4,23 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use journal::error::{Error, Kind, Result};
-use journal::model::{AttributeValue, Attributes};
-use journal::source::attribute::write_dynamodb_json;
+use journal::model::{Spelling, Splicer};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::batch::{BatchBuilder, PutBatch};
 use super::error::RestoreError;
 use super::groups::GroupedDigest;
-use super::read_back::plain_key;
 use super::run_file::RunFile;
 use super::service::{ServiceError, TableService};
 use super::{Restore, Step, Survey};
-use crate::key_schema::KeySchema;
-use crate::state::{Flow, Item, visit_items};
-use crate::table_write::{ATTEMPTS_MAX, SharedPace, back_off};
+use crate::digest::ItemHash;
+use crate::state::{EncodedItem, Flow, StateError, visit_encoded};
+use crate::table_write::{ATTEMPTS_MAX, SharedPace};
 
 /// Batches that wait for a request to end.
 const WAITING_MAX: usize = 4;
@@ -47,34 +46,43 @@ struct Outgoing {
     batch: PutBatch,
 }
 
-/// Makes batches of the items that are read.
+/// Makes batches of the items that are read: each is spliced from its bytes into a request's body.
 struct Feeder {
     digest: GroupedDigest,
-    schema: KeySchema,
+    splicer: Splicer,
     /// All items up to this key are in the table.
     confirmed: Option<Vec<u8>>,
     builder: BatchBuilder,
+    /// The key of the item before.
     last_key: Vec<u8>,
-    json: Vec<u8>,
+    /// What is not written lands here.
+    passed_over: Vec<u8>,
     sender: mpsc::Sender<Outgoing>,
 }
 
 impl Feeder {
-    fn item(&mut self, item: &Item<'_>) -> Result<Flow> {
-        let key = plain_key(&self.schema, &item.attributes)?;
-        self.digest.add(&key, item.hash);
+    fn item(&mut self, item: &EncodedItem<'_>) -> Result<(Flow, ItemHash)> {
         if self.confirmed.as_deref().is_some_and(|confirmed| item.key <= confirmed) {
-            return Ok(Flow::Continue);
+            self.passed_over.clear();
+            let told = item.splice(&self.splicer, &mut self.passed_over)?;
+            self.digest.add(&told.plain_key, told.hash);
+            return Ok((Flow::Continue, told.hash));
         }
-        self.json.clear();
-        write_dynamodb_json(&item.attributes, &mut self.json)
-            .map_err(|error| RestoreError::Spill { reason: error.to_string() })?;
-        let full = self.builder.push(&key, capacity_units(item_bytes(&item.attributes)), &self.json);
-        let last_key = std::mem::replace(&mut self.last_key, item.key.to_vec());
-        let Some(batch) = full else { return Ok(Flow::Continue) };
+        let (splicer, digest) = (&self.splicer, &mut self.digest);
+        let mut hash = None;
+        let full = self.builder.push(|body| {
+            let told = item.splice(splicer, body)?;
+            digest.add(&told.plain_key, told.hash);
+            hash = Some(told.hash);
+            Ok::<_, Error>((told.plain_key, capacity_units(told.bytes)))
+        })?;
+        let hash = hash.ok_or(StateError::Lost)?;
+        let sent = full.map(|batch| self.sender.blocking_send(Outgoing { last_key: self.last_key.clone(), batch }));
         // The writer is gone only when it failed; its error is the one to tell.
-        let sent = self.sender.blocking_send(Outgoing { last_key, batch });
-        Ok(if sent.is_ok() { Flow::Continue } else { Flow::Enough })
+        let flow = if sent.is_none_or(|sent| sent.is_ok()) { Flow::Continue } else { Flow::Enough };
+        self.last_key.clear();
+        self.last_key.extend_from_slice(item.key);
+        Ok((flow, hash))
     }
 
     /// Sends what is left; gives the state's digest.
@@ -97,15 +105,15 @@ pub(super) async fn write(restore: &Restore<'_>, run: &mut RunFile, survey: Surv
     let (sender, receiver) = mpsc::channel::<Outgoing>(WAITING_MAX);
     let feeder = Feeder {
         digest: GroupedDigest::default(),
-        builder: BatchBuilder::new(target.clone(), schema.clone()),
-        schema,
+        splicer: Splicer::new(schema.attributes(), Spelling::DynamoDb),
+        builder: BatchBuilder::new(target.clone(), schema),
         confirmed: run.confirmed(),
         last_key: Vec::new(),
-        json: Vec::new(),
+        passed_over: Vec::new(),
         sender,
     };
     let visit = async {
-        let (feeder, visited) = visit_items(
+        let (feeder, visited) = visit_encoded(
             Arc::clone(&restore.store),
             restore.plan,
             restore.selection.clone(),
@@ -118,8 +126,8 @@ pub(super) async fn write(restore: &Restore<'_>, run: &mut RunFile, survey: Surv
         // What is left of a visit that was cut short has a writer that failed.
         Ok::<_, Error>((feeder.finish().await, visited))
     };
-    let writer = Writer { restore, run, survey, sent: 0, confirmed: BTreeMap::new(), next: 0, items: 0 };
-    let (visited, written) = tokio::join!(visit, writer.drain(receiver));
+    let pace = SharedPace::new(restore.options.write_rate);
+    let (visited, written) = tokio::join!(visit, Writer::new(restore, run, survey).drain(receiver, &pace));
     // A failed writer ends the visit, a failed visit the writer: the writer's error is the cause when it has one.
     let (items, (units, refused)) = written?;
     let (expected, _) = visited.map_err(|error| match error.kind() {
@@ -149,22 +157,25 @@ struct Done {
     items: u64,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(restore: &'a Restore<'a>, run: &'a mut RunFile, survey: Survey) -> Self {
+        Self { restore, run, survey, sent: 0, confirmed: BTreeMap::new(), next: 0, items: 0 }
+    }
+
     /// Writes all that comes; gives the number of items, and the units taken and turned away.
-    async fn drain(mut self, mut receiver: mpsc::Receiver<Outgoing>) -> Result<(u64, (u64, u64))> {
-        let pace = Arc::new(SharedPace::new(self.restore.options.write_rate));
-        let mut tasks: JoinSet<Result<Done, RestoreError>> = JoinSet::new();
+    async fn drain(mut self, mut receiver: mpsc::Receiver<Outgoing>, pace: &SharedPace) -> Result<(u64, (u64, u64))> {
+        let Restore { service, options, .. } = self.restore;
+        // On this task alone: a request takes far less to make than to be answered, and no thread need be woken for it.
+        let mut under_way = FuturesUnordered::new();
         let mut last_saved = Instant::now();
         let mut last_key: Option<Vec<u8>> = None;
-        let result: Result<(), Error> = loop {
+        let mut result: Result<()> = loop {
             tokio::select! {
                 biased;
-                Some(done) = tasks.join_next(), if !tasks.is_empty() => {
-                    let table = self.run.target().clone();
-                    let done = done.map_err(|_| RestoreError::Lost { doing: "writing to", table }).and_then(|done| done);
+                Some(done) = under_way.next(), if !under_way.is_empty() => {
                     match done {
                         Ok(done) => last_key = self.note(done).or(last_key),
-                        Err(error) => break Err(error.into()),
+                        Err(error) => break Err(Error::from(error)),
                     }
                     if last_saved.elapsed() >= CONFIRM_EVERY && let Some(key) = last_key.take() {
                         if let Err(error) = self.run.confirm(&key) {
@@ -173,39 +184,28 @@ impl Writer<'_> {
                         last_saved = Instant::now();
                     }
                 }
-                outgoing = receiver.recv(), if tasks.len() < self.restore.options.concurrency => match outgoing {
-                    Some(outgoing) => self.send(outgoing, &pace, &mut tasks),
+                outgoing = receiver.recv(), if pace.has_room(under_way.len(), options.concurrency) => match outgoing {
+                    Some(outgoing) => {
+                        under_way.push(put_all(&**service, options.pause, pace, self.sent, outgoing));
+                        self.sent += 1;
+                    }
                     None => break Ok(()),
                 },
             }
         };
         // The visit must not wait for a writer that takes no more.
         drop(receiver);
-        let mut result = result;
-        while let Some(done) = tasks.join_next().await {
-            let table = self.run.target().clone();
-            match done.map_err(|_| RestoreError::Lost { doing: "writing to", table }).and_then(|done| done) {
+        while let Some(done) = under_way.next().await {
+            match done {
                 Ok(done) => last_key = self.note(done).or(last_key),
                 Err(error) => result = result.and(Err(error.into())),
             }
         }
+        drop(under_way);
         if let Some(key) = last_key {
             self.run.confirm(&key)?;
         }
         result.map(|()| (self.items, pace.counts()))
-    }
-
-    fn send(&mut self, outgoing: Outgoing, pace: &Arc<SharedPace>, tasks: &mut JoinSet<Result<Done, RestoreError>>) {
-        let number = self.sent;
-        self.sent += 1;
-        let (service, pace) = (Arc::clone(&self.restore.service), Arc::clone(pace));
-        let pause = self.restore.options.pause;
-        tasks.spawn(async move {
-            let Outgoing { last_key, batch } = outgoing;
-            let items = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-            put_all(&*service, pause, &pace, batch).await?;
-            Ok(Done { number, last_key, items })
-        });
     }
 
     /// Counts a batch; gives the key up to which all items are in the table when that has moved.
@@ -227,8 +227,10 @@ async fn put_all(
     service: &dyn TableService,
     pause: Duration,
     pace: &SharedPace,
-    mut batch: PutBatch,
-) -> Result<(), RestoreError> {
+    number: u64,
+    Outgoing { last_key, mut batch }: Outgoing,
+) -> Result<Done, RestoreError> {
+    let items = u64::try_from(batch.len()).unwrap_or(u64::MAX);
     let mut attempt = 0;
     loop {
         let before = batch.len();
@@ -240,7 +242,7 @@ async fn put_all(
                 let refused = batch.units();
                 pace.answered(units.saturating_sub(refused), refused);
                 if batch.is_empty() {
-                    return Ok(());
+                    return Ok(Done { number, last_key, items });
                 }
                 "the service left them unprocessed".to_owned()
             }
@@ -262,7 +264,7 @@ async fn put_all(
                 reason,
             });
         }
-        back_off(pause, attempt).await;
+        pace.back_off(pause, attempt).await;
     }
 }
 
@@ -271,31 +273,72 @@ pub(super) fn capacity_units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX)
 }
 
-/// About how many bytes DynamoDB counts for an item ("DynamoDB item sizes and formats", Developer Guide).
-pub(super) fn item_bytes(item: &Attributes) -> usize {
-    item.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
-}
-
-fn value_bytes(value: &AttributeValue) -> usize {
-    match value {
-        AttributeValue::S(text) => text.len(),
-        AttributeValue::N(number) => number.as_str().len() / 2 + 2,
-        AttributeValue::B(bytes) => bytes.len(),
-        AttributeValue::Ss(set) => set.iter().map(String::len).sum(),
-        AttributeValue::Ns(set) => set.iter().map(|number| number.as_str().len() / 2 + 2).sum(),
-        AttributeValue::Bs(set) => set.iter().map(Vec::len).sum(),
-        AttributeValue::M(map) => 3 + item_bytes(map) + map.len(),
-        AttributeValue::L(list) => 3 + list.iter().map(|value| 1 + value_bytes(value)).sum::<usize>(),
-        AttributeValue::Null | AttributeValue::Bool(_) => 1,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::fake::{Bucket, FakeService, FakeState};
+    use super::super::scene::{Scene, stream};
     use super::*;
+    use crate::key_schema::KeySchema;
+    use crate::restore::RestoreOptions;
+    use crate::table_write::{Clock, VirtualClock};
 
     #[test]
     fn each_kilobyte_begun_is_a_unit() {
         assert_eq!([0, 1, 1024, 1025, 400 << 10].map(capacity_units), [1, 1, 1, 2, 400]);
+    }
+
+    /// Batches of items that take a unit each.
+    fn batches(count: u32) -> mpsc::Receiver<Outgoing> {
+        let names = crate::restore::scene::names();
+        let mut builder = BatchBuilder::new(stream().timeline().table.clone(), KeySchema::unordered(names));
+        let (sender, receiver) = mpsc::channel(usize::try_from(count).unwrap());
+        for item in 0..25 * count {
+            let pushed = builder.push(|body| {
+                body.extend_from_slice(b"{}");
+                Ok::<_, Error>((item.to_be_bytes(), 1))
+            });
+            let full = pushed.unwrap().or_else(|| (item == 25 * count - 1).then(|| builder.finish()).flatten());
+            if let Some(batch) = full {
+                sender.try_send(Outgoing { last_key: item.to_be_bytes().to_vec(), batch }).ok().unwrap();
+            }
+        }
+        receiver
+    }
+
+    /// Writes a minute's worth of items to a table of known rate: the table as it is then.
+    fn write_for_a_minute(scene: &Scene, rate: u32, burst: f64) -> Bucket {
+        let clock = VirtualClock::default();
+        let bucket = Bucket::new(clock.clone(), f64::from(rate), burst);
+        let service = FakeService::with(FakeState { bucket: Some(bucket), ..FakeState::default() });
+        let options = RestoreOptions::default();
+        let (restore, mut run) = (scene.restoring(&service, &options), scene.run());
+        let pace = SharedPace::by(Clock::Virtual(clock.clone()), None);
+        let written =
+            clock.run(Writer::new(&restore, &mut run, Survey::default()).drain(batches(rate * 60 / 25), &pace));
+        assert_eq!(written.unwrap().0, u64::from(rate) * 60);
+        service.lock().bucket.take().unwrap()
+    }
+
+    /// The test that once ran by the clock against a stand-in, with virtual time: it cannot depend on how busy the machine is.
+    #[test]
+    fn a_table_of_unknown_rate_is_used_and_not_drowned() {
+        // The runtime makes the scene and nothing else: in it, what is always ready is made to wait for the runtime now and then.
+        let scene = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(Scene::new(1));
+        for rate in [100, 400, 1000, 4000] {
+            for burst in [1.0, 5.0] {
+                let table = write_for_a_minute(&scene, rate, burst);
+                let (refused, requests) = (table.refused, table.requests);
+                assert!(
+                    refused * 100 <= requests * 35,
+                    "{rate}/s, burst {burst}: {refused} of {requests} requests refused"
+                );
+                let used = table.used();
+                assert!(used >= 0.6, "{rate}/s, burst {burst}: {used} of what it takes was used");
+                assert!(used <= 1.0 + burst / 60.0 + 0.01, "{rate}/s, burst {burst}: it took {used}, more than it can");
+            }
+        }
+        // Waits between attempts are random, and the same ones in every thread of a test.
+        let table = || std::thread::scope(|scope| scope.spawn(|| write_for_a_minute(&scene, 400, 1.0)).join().unwrap());
+        assert_eq!(table(), table(), "a run is the same each time");
     }
 }

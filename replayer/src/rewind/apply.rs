@@ -16,10 +16,9 @@ use super::plan::{Asked, Plan};
 use super::rebase::OnClash;
 use super::report::RewindReport;
 use super::runs::{Outcome, RunDocument, Runs, StepDocument};
-use super::table::ItemTable;
+use super::table::DescribedTable;
 use super::undo::check_table;
-use super::write::{Wanted, Writer};
-use crate::table_write::SharedPace;
+use crate::table_write::{Became, Failed, ItemWriter, SharedPace, Wanted};
 
 /// How a run goes.
 #[derive(Debug, Clone)]
@@ -60,7 +59,7 @@ pub struct Rewind<'a> {
     /// Where runs are kept.
     pub runs: &'a Runs,
     /// The table.
-    pub table: Arc<dyn ItemTable>,
+    pub table: Arc<dyn DescribedTable>,
     /// How.
     pub options: &'a ApplyOptions,
     /// When to stop.
@@ -122,14 +121,16 @@ impl Rewind<'_> {
         again: bool,
         (before, pace): (u64, &SharedPace),
     ) -> Result<StepDocument> {
-        let writer = Writer {
+        let writer = ItemWriter {
             table: &*self.table,
-            name: &document.plan.table,
             key_name: document.plan.key_attributes.as_slice().first().map_or("", |first| first.name.as_str()),
             pace,
             pause: self.options.pause,
             overwrite: document.overwrite,
-            again,
+        };
+        let failed = |Failed { action, source }| {
+            let table = document.plan.table.clone();
+            Error::from(RewindError::Service { action, table, source })
         };
         let leaves = matches!(document.plan.asked, Asked::Rewind { on_clash: OnClash::Leave, .. });
         let total = document.plan.items;
@@ -146,7 +147,7 @@ impl Rewind<'_> {
                 }
                 let wanted = Wanted { key: &item.key, now: item.now.as_ref(), then: item.wanted.as_ref() };
                 let units = u32::try_from(item.write_units()).unwrap_or(u32::MAX);
-                Ok((at, Some(writer.write(wanted, units).await?)))
+                Ok((at, Some(writer.write(wanted, units).await.map_err(failed)?)))
             }
         });
         let mut results: Vec<_> = sent
@@ -164,13 +165,19 @@ impl Rewind<'_> {
                 done.outcomes.push(Outcome::Clash);
                 continue;
             };
-            done.outcomes.push(written.outcome);
+            done.outcomes.push(match written.became {
+                Became::Written => Outcome::Written,
+                Became::Already if again => Outcome::Again,
+                Became::Already => Outcome::Already,
+                Became::Conflict => Outcome::Conflict,
+                Became::Overwritten => Outcome::Overwritten,
+            });
             if written.whole {
                 done.by_expression += 1;
             } else {
                 done.by_read += 1;
             }
-            if matches!(written.outcome, Outcome::Conflict | Outcome::Overwritten) {
+            if matches!(written.became, Became::Conflict | Became::Overwritten) {
                 done.put_found(at, written.found.as_ref());
             }
         }

@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use journal::model::{AttributeValue, Attributes, KeyAttribute, KeyAttributes, KeyType};
 
-use super::table::{ItemTable, LiveTable};
+use super::table::{DescribedTable, LiveTable};
 use crate::restore::ServiceError;
-use crate::table_write::{Condition, Write, Wrote};
+use crate::table_write::{ItemTable, Write, Wrote, holds};
 
 /// How an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,34 +142,8 @@ impl State {
     }
 }
 
-/// Whether a condition of the kinds that this crate builds holds.
-fn holds(condition: &Condition, item: Option<&Attributes>) -> bool {
-    let name = |placeholder: &str| &condition.names.iter().find(|(known, _)| known == placeholder).unwrap().1;
-    let value = |placeholder: &str| &condition.values.iter().find(|(known, _)| known == placeholder).unwrap().1;
-    condition.expression.split(" AND ").all(|part| {
-        let inside = |function: &str| part.strip_prefix(function).and_then(|rest| rest.split(')').next());
-        if let Some(placeholder) = inside("attribute_not_exists(") {
-            return item.is_none_or(|item| !item.contains_key(name(placeholder)));
-        }
-        let Some(item) = item else { return false };
-        if let Some(placeholder) = inside("attribute_exists(") {
-            return item.contains_key(name(placeholder));
-        }
-        let (left, right) = part.split_once(" = ").unwrap();
-        if let Some(placeholder) = inside("size(") {
-            let size = match &item[name(placeholder)] {
-                AttributeValue::S(text) => text.len(),
-                AttributeValue::L(list) => list.len(),
-                other => panic!("{other:?}"),
-            };
-            return matches!(value(right), AttributeValue::N(number) if number.as_str() == size.to_string());
-        }
-        item.get(name(left)) == Some(value(right))
-    })
-}
-
 #[async_trait]
-impl ItemTable for FakeTable {
+impl DescribedTable for FakeTable {
     async fn describe(&self) -> Result<Option<LiveTable>, ServiceError> {
         let mut state = self.lock();
         state.next()?;
@@ -182,7 +156,10 @@ impl ItemTable for FakeTable {
             write_units_per_second: None,
         }))
     }
+}
 
+#[async_trait]
+impl ItemTable for FakeTable {
     async fn get(&self, key: &Attributes) -> Result<Option<Attributes>, ServiceError> {
         let mut state = self.lock();
         let fault = state.next()?;

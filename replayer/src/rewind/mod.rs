@@ -1,7 +1,7 @@
 //! Rewinds: a table taken back in place, touching only what changed, with a way back.
 //!
 //! What enters are a journal, what is asked and a table; what leaves are a plan, then a run that carries it out by
-//! conditional writes, and a report. Planning and merging are pure; the table stands behind [`ItemTable`], the documents of
+//! conditional writes, and a report. Planning and merging are pure; the table stands behind [`DescribedTable`], the documents of
 //! runs behind [`Runs`]. Promises stand in SEMANTICS.md, "Rewinds". Knows nothing of command lines.
 
 mod apply;
@@ -22,7 +22,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod undo;
-mod write;
 
 pub use crate::table_write::{CONDITION_BYTES_MAX, Condition, Write, Wrote, condition};
 pub use apply::{ApplyOptions, Progress, Rewind, can_continue};
@@ -34,5 +33,5 @@ pub use rebase::OnClash;
 pub use report::{Conflict, RewindReport, clash_text};
 pub use runs::{Outcome, RUNS_FOLDER, RunDocument, Runs, StepDocument};
 pub use spool::{Lines, Spool};
-pub use table::{DynamoDbTable, ItemTable, LiveTable};
+pub use table::{DescribedTable, DynamoDbTable, LiveTable};
 pub use undo::plan_undo;

@@ -21,12 +21,13 @@ use super::rebase::OnClash;
 use super::scope::{check_key, scope};
 use super::select::{Candidate, Choice};
 use super::spool::{Spool, SpoolWriter};
-use super::table::{ItemTable, LiveTable};
+use super::table::{DescribedTable, LiveTable};
 use crate::audit::Actor;
 use crate::cut::{Cut, CutRequest, Position};
 use crate::key_schema::{KeySchema, KeySchemaError};
 use crate::merge::{self, MergeOptions, MergeReport, RecordRef};
 use crate::plan::{covered, footer_of};
+use crate::table_write::{PAUSE, tried};
 
 /// What a plan's first line says it is.
 pub(super) const PLAN_FORMAT: &str = "replay rewind plan";
@@ -249,8 +250,8 @@ impl Collected {
 }
 
 /// The live table, asked for with retries.
-pub(super) async fn describe(live: &dyn ItemTable, table: &TableName) -> Result<Option<LiveTable>, RewindError> {
-    crate::table_write::tried(|| live.describe()).await.map_err(|source| RewindError::Service {
+pub(super) async fn describe(live: &dyn DescribedTable, table: &TableName) -> Result<Option<LiveTable>, RewindError> {
+    tried(PAUSE, || live.describe()).await.map_err(|source| RewindError::Service {
         action: "looking at",
         table: table.clone(),
         source,
@@ -264,7 +265,7 @@ pub(super) async fn describe(live: &dyn ItemTable, table: &TableName) -> Result<
 /// of `only` or `except` cannot be read, or an object of the journal.
 pub async fn plan_rewind(
     store: Arc<dyn ReadStore>,
-    live: &dyn ItemTable,
+    live: &dyn DescribedTable,
     request: &RewindRequest,
     options: &MergeOptions,
     interrupt: &Interrupt,

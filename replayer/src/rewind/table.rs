@@ -1,7 +1,6 @@
 //! The table that is rewound, as a rewind needs it: a narrow trait, and DynamoDB behind it.
 //!
-//! Every write is conditional and gives back the item that it replaced. Nothing is tried twice here: who retries must know
-//! that an answer was lost, so the client's own retries are switched off.
+//! Items are read and written as any [`ItemTable`] does; the client's own retries are switched off.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,10 +11,9 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::types::ProvisionedThroughputDescription;
 use journal::model::{Attributes, KeyAttribute, KeyAttributes, KeyType, TableName};
-use journal::source::sdk::item_to_sdk;
 
 use crate::restore::{ServiceError, classify};
-use crate::table_write::{Write, Wrote, item, send};
+use crate::table_write::{ItemTable, Write, Wrote, get, send};
 
 /// What is known of the live table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +34,9 @@ pub struct LiveTable {
 
 /// What a rewind asks of a table.
 #[async_trait]
-pub trait ItemTable: Send + Sync + fmt::Debug {
+pub trait DescribedTable: ItemTable + fmt::Debug {
     /// The table as it is; none when there is none.
     async fn describe(&self) -> Result<Option<LiveTable>, ServiceError>;
-    /// A whole item, read strongly consistent.
-    async fn get(&self, key: &Attributes) -> Result<Option<Attributes>, ServiceError>;
-    /// Writes or deletes an item if the condition holds, once.
-    async fn write(&self, write: Write<'_>) -> Result<Wrote, ServiceError>;
 }
 
 /// A table of DynamoDB, or of what speaks its protocol.
@@ -62,7 +56,7 @@ impl DynamoDbTable {
 }
 
 #[async_trait]
-impl ItemTable for DynamoDbTable {
+impl DescribedTable for DynamoDbTable {
     async fn describe(&self) -> Result<Option<LiveTable>, ServiceError> {
         let answer = match self.client.describe_table().table_name(self.table.as_str()).send().await {
             Ok(answer) => answer,
@@ -97,11 +91,12 @@ impl ItemTable for DynamoDbTable {
             write_units_per_second: units.and_then(|units| u64::try_from(units).ok()).filter(|units| *units > 0),
         }))
     }
+}
 
+#[async_trait]
+impl ItemTable for DynamoDbTable {
     async fn get(&self, key: &Attributes) -> Result<Option<Attributes>, ServiceError> {
-        let request = self.client.get_item().table_name(self.table.as_str()).consistent_read(true);
-        let answer = request.set_key(Some(item_to_sdk(key))).send().await.map_err(|error| classify(&error))?;
-        item(answer.item.as_ref())
+        get(&self.client, &self.table, key).await
     }
 
     async fn write(&self, write: Write<'_>) -> Result<Wrote, ServiceError> {

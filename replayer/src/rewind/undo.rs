@@ -11,7 +11,7 @@ use super::item::PlanItem;
 use super::plan::{Asked, Collected, Plan, PlanHeader, describe};
 use super::runs::{Outcome, RunDocument, Runs, StepDocument};
 use super::scope::check_key;
-use super::table::ItemTable;
+use super::table::DescribedTable;
 use crate::merge::{MergeOptions, MergeReport};
 
 /// Plans to take a run back.
@@ -20,7 +20,7 @@ use crate::merge::{MergeOptions, MergeReport};
 /// When there is no such run, its documents cannot be read, or the table is not there or is another one.
 pub async fn plan_undo(
     runs: &Runs,
-    live: &dyn ItemTable,
+    live: &dyn DescribedTable,
     run: &str,
     options: &MergeOptions,
     interrupt: &Interrupt,
@@ -69,7 +69,10 @@ pub async fn plan_undo(
 }
 
 /// Makes sure that the live table is the one of a run.
-pub(super) async fn check_table(live: &dyn ItemTable, document: &RunDocument) -> Result<super::LiveTable, RewindError> {
+pub(super) async fn check_table(
+    live: &dyn DescribedTable,
+    document: &RunDocument,
+) -> Result<super::LiveTable, RewindError> {
     let table = &document.plan.table;
     let of = format!("run {}", document.run);
     let Some(found) = describe(live, table).await? else {

@@ -139,6 +139,33 @@ fn value_bytes(value: &AttributeValue) -> usize {
     }
 }
 
+/// Whether a condition of the kinds that this crate builds holds.
+#[cfg(test)]
+pub(crate) fn holds(condition: &Condition, item: Option<&Attributes>) -> bool {
+    let name = |placeholder: &str| &condition.names.iter().find(|(known, _)| known == placeholder).unwrap().1;
+    let value = |placeholder: &str| &condition.values.iter().find(|(known, _)| known == placeholder).unwrap().1;
+    condition.expression.split(" AND ").all(|part| {
+        let inside = |function: &str| part.strip_prefix(function).and_then(|rest| rest.split(')').next());
+        if let Some(placeholder) = inside("attribute_not_exists(") {
+            return item.is_none_or(|item| !item.contains_key(name(placeholder)));
+        }
+        let Some(item) = item else { return false };
+        if let Some(placeholder) = inside("attribute_exists(") {
+            return item.contains_key(name(placeholder));
+        }
+        let (left, right) = part.split_once(" = ").unwrap();
+        if let Some(placeholder) = inside("size(") {
+            let size = match &item[name(placeholder)] {
+                AttributeValue::S(text) => text.len(),
+                AttributeValue::L(list) => list.len(),
+                other => panic!("{other:?}"),
+            };
+            return matches!(value(right), AttributeValue::N(number) if number.as_str() == size.to_string());
+        }
+        item.get(name(left)) == Some(value(right))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

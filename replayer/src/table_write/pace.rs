@@ -1,29 +1,46 @@
 //! How fast a table may be written: finds the rate that the table takes, and keeps below it.
 //!
-//! What enters are the times at which writes begin, are taken and are turned away; what leaves is when the next may begin.
-//! The rate doubles until the table first turns something away; from then on it rises by a small step with each window of
-//! time in which nothing was turned away, and falls to what was taken when something was. Pure: it has no clock, times are
-//! counted from the beginning of the run.
+//! What enters are the times at which writes begin, are taken and are turned away; what leaves is when the next may begin, and how
+//! many may be under way. Until the table first turns something away the rate grows with every answer. What is turned away first
+//! quarters it; from then on it rises by a small step now and then, the more seldom the more often the table has refused at about the
+//! same rate, and falls a little below what was taken when something was turned away. Pure: it has no clock, times are counted from the
+//! beginning of the run.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use super::clock::Clock;
+use super::retry::wait_after;
 
-/// Write capacity units a second to begin with: a fifth of what a new on-demand table takes.
-const BEGIN_UNITS: f64 = 800.0;
+/// Write capacity units a second to begin with: what a new on-demand table takes ("DynamoDB on-demand capacity mode", Developer Guide).
+const BEGIN_UNITS: f64 = 4000.0;
 /// The slowest rate: a table takes at least one unit a second.
 const LEAST_UNITS: f64 = 1.0;
 /// The fastest rate, beyond what one process reaches.
 const MOST_UNITS: f64 = 1_000_000.0;
+/// How much the rate grows with each unit that is taken, while nothing was turned away and the rate is what bounds the run: to more
+/// than twice as much within a twentieth of a second.
+const GROWTH: f64 = 20.0;
+/// What is left of the rate when the table first turns something away: it may have taken saved capacity until then.
+const FIRST_CUT: f64 = 0.25;
 /// How long the table's answers are watched before the rate changes; longer where a batch takes longer.
 const WINDOW_SECONDS: f64 = 0.5;
-/// The same while the rate doubles: a short window finds the table's rate sooner and sends less beyond it.
-const FIRST_WINDOW_SECONDS: f64 = 0.1;
+/// The same while more is turned away than taken.
+const SEVERE_WINDOW_SECONDS: f64 = 0.1;
 /// Units of one full batch of small items.
 const BATCH_UNITS: f64 = 25.0;
+/// How many seconds of the rate may be under way: more would only stand in each other's way.
+const UNDER_WAY_SECONDS: f64 = 0.5;
+/// What is taken up of what the table took in a window in which it turned something away, and the least that the rate falls then.
+const BELOW: f64 = 0.9;
 /// The step up, as a part of the rate at which the table last turned something away.
 const STEP: f64 = 0.03;
+/// Windows between two steps up, at most.
+const REST_MAX: u32 = 8;
+/// How near two rates are that count as the same.
+const SAME: f64 = 0.15;
+/// How far above the known rate it is taken to be too low.
+const ABOVE: f64 = 1.05;
 /// How far above that rate the table is taken to allow more, so that the rate grows by leaps again.
 const BEYOND: f64 = 1.25;
 
@@ -32,8 +49,11 @@ const BEYOND: f64 = 1.25;
 pub struct Pace {
     rate: f64,
     cap: f64,
-    /// The rate at which the table last turned something away; none before it has.
+    /// The rate that the table took when it last turned something away; none before it has.
     known: Option<f64>,
+    /// Windows between two steps up, and those left until the next.
+    rest: u32,
+    resting: u32,
     /// When the next write may begin, in seconds.
     free_at: f64,
     window: Window,
@@ -58,7 +78,17 @@ impl Pace {
     pub fn new(cap: Option<u32>) -> Self {
         let cap = cap.map_or(MOST_UNITS, f64::from).max(LEAST_UNITS);
         let rate = BEGIN_UNITS.min(cap);
-        Self { rate, cap, known: None, free_at: 0.0, window: Window::default(), taken: 0, refused: 0 }
+        Self {
+            rate,
+            cap,
+            known: None,
+            rest: 1,
+            resting: 0,
+            free_at: 0.0,
+            window: Window::default(),
+            taken: 0,
+            refused: 0,
+        }
     }
 
     /// When `units` may be written that are ready at `now`. Time in which nothing was ready is not saved up.
@@ -79,27 +109,74 @@ impl Pace {
         self.window.refused += f64::from(refused);
         let now = now.as_secs_f64();
         let elapsed = now - self.window.begin;
-        let window = if self.known.is_none() { FIRST_WINDOW_SECONDS } else { WINDOW_SECONDS };
-        if elapsed < window.max(4.0 * BATCH_UNITS / self.rate).min(20.0) {
-            return;
-        }
-        let Window { taken, refused, waited, .. } = self.window;
-        if refused > 0.0 {
-            let measured = taken / elapsed;
-            self.known = Some(measured.max(LEAST_UNITS));
-            let lowest = self.rate * if refused > taken { 0.1 } else { 0.8 };
-            self.rate = measured.max(lowest).min(self.rate * 0.92);
-        } else if waited {
-            self.rate = match self.known {
-                None => self.rate * 2.0,
-                Some(known) if self.rate > known * BEYOND => self.rate * BEYOND,
-                Some(known) => self.rate + (known * STEP).max(0.05),
-            };
-        }
+        let ends = match self.known {
+            None if refused > 0 => self.first_refused(elapsed),
+            None => self.grow(taken, elapsed),
+            Some(known) => self.settle(known, elapsed),
+        };
         self.rate = self.rate.clamp(LEAST_UNITS, self.cap);
-        // What was given out at another rate does not hold any more.
-        self.free_at = self.free_at.min(now + BATCH_UNITS / self.rate);
-        self.window = Window { begin: now, ..Window::default() };
+        if ends || self.known.is_none() {
+            // What was given out at another rate does not hold any more.
+            self.free_at = self.free_at.min(now + BATCH_UNITS / self.rate);
+        }
+        if ends {
+            self.window = Window { begin: now, ..Window::default() };
+        }
+    }
+
+    /// Nothing was turned away yet.
+    fn grow(&mut self, taken: u32, elapsed: f64) -> bool {
+        if self.window.waited {
+            self.rate += f64::from(taken) * GROWTH;
+        }
+        elapsed >= WINDOW_SECONDS
+    }
+
+    fn first_refused(&mut self, elapsed: f64) -> bool {
+        let measured = self.window.taken / elapsed.max(SEVERE_WINDOW_SECONDS / 4.0);
+        self.known = Some(measured.clamp(LEAST_UNITS, self.rate));
+        self.rate *= FIRST_CUT;
+        true
+    }
+
+    /// `known` is about what the table takes; the window ends when it tells enough.
+    fn settle(&mut self, known: f64, elapsed: f64) -> bool {
+        let Window { taken, refused, waited, .. } = self.window;
+        let severe = refused > taken;
+        let window = if severe { SEVERE_WINDOW_SECONDS } else { WINDOW_SECONDS };
+        if elapsed < window.max(4.0 * BATCH_UNITS / self.rate).min(20.0) {
+            return false;
+        }
+        if refused > 0.0 {
+            let measured = (taken / elapsed).max(LEAST_UNITS);
+            if severe {
+                self.rest = 1;
+            } else if (measured - known).abs() < SAME * known {
+                self.rest = (self.rest * 2).min(REST_MAX);
+            }
+            (self.known, self.resting) = (Some(measured), self.rest);
+            let lowest = self.rate * if severe { 0.1 } else { 0.8 };
+            self.rate = (measured * BELOW).max(lowest).min(self.rate * BELOW);
+        } else if waited {
+            if self.rate > known * ABOVE {
+                self.rest = 1;
+            }
+            if self.rate > known * BEYOND {
+                self.rate *= BEYOND;
+            } else if self.resting > 1 {
+                self.resting -= 1;
+            } else {
+                self.rate += (known * STEP).max(0.05);
+                self.resting = self.rest;
+            }
+        }
+        true
+    }
+
+    /// How many full batches of small items may be under way at once: at least one.
+    #[must_use]
+    pub fn batches_at_once(&self) -> f64 {
+        (self.rate * UNDER_WAY_SECONDS / BATCH_UNITS).max(1.0)
     }
 
     /// Units a second just now.
@@ -118,13 +195,17 @@ impl Pace {
 /// The pace that all writes under way share, and the clock it lacks.
 #[derive(Debug)]
 pub(crate) struct SharedPace {
-    started: Instant,
+    clock: Clock,
     pace: Mutex<Pace>,
 }
 
 impl SharedPace {
     pub(crate) fn new(cap: Option<u32>) -> Self {
-        Self { started: Instant::now(), pace: Mutex::new(Pace::new(cap)) }
+        Self::by(Clock::system(), cap)
+    }
+
+    pub(crate) fn by(clock: Clock, cap: Option<u32>) -> Self {
+        Self { clock, pace: Mutex::new(Pace::new(cap)) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Pace> {
@@ -133,13 +214,27 @@ impl SharedPace {
 
     /// Waits until `units` may be written.
     pub(crate) async fn wait(&self, units: u32) {
-        let begin = self.lock().begin(self.started.elapsed(), units);
-        tokio::time::sleep_until(self.started + begin).await;
+        let now = self.clock.elapsed();
+        let begin = self.lock().begin(now, units);
+        if begin > now {
+            self.clock.sleep_until(begin).await;
+        }
+    }
+
+    /// Whether one more request may be under way beside so many.
+    pub(crate) fn has_room(&self, under_way: usize, concurrency: usize) -> bool {
+        let held = u32::try_from(under_way).map_or(f64::INFINITY, f64::from);
+        under_way == 0 || (under_way < concurrency && held + 1.0 <= self.lock().batches_at_once())
     }
 
     /// Says what became of them.
     pub(crate) fn answered(&self, taken: u32, refused: u32) {
-        self.lock().answered(self.started.elapsed(), taken, refused);
+        self.lock().answered(self.clock.elapsed(), taken, refused);
+    }
+
+    /// Waits before the attempt after `attempt`, as [`back_off`](super::back_off) does.
+    pub(crate) async fn back_off(&self, pause: Duration, attempt: u32) {
+        self.clock.sleep(wait_after(pause, attempt)).await;
     }
 
     /// Units taken and turned away so far.

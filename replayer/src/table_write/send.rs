@@ -36,9 +36,20 @@ pub struct Write<'a> {
 }
 
 /// An item as a service gives it; none for one without attributes.
-pub(crate) fn item(item: Option<&SdkItem>) -> Result<Option<Attributes>, ServiceError> {
+fn item(item: Option<&SdkItem>) -> Result<Option<Attributes>, ServiceError> {
     let wrong = |error: SdkValueError| ServiceError::Answer { reason: error.to_string() };
     item.filter(|item| !item.is_empty()).map(item_from_sdk).transpose().map_err(wrong)
+}
+
+/// A whole item of `table`, read strongly consistent.
+pub(crate) async fn get(
+    client: &Client,
+    table: &TableName,
+    key: &Attributes,
+) -> Result<Option<Attributes>, ServiceError> {
+    let request = client.get_item().table_name(table.as_str()).consistent_read(true);
+    let answer = request.set_key(Some(item_to_sdk(key))).send().await.map_err(|error| classify(&error))?;
+    item(answer.item.as_ref())
 }
 
 /// Writes or deletes an item of `table` if the condition holds. The client's own retries are switched off.

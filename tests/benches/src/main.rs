@@ -65,7 +65,7 @@ struct Run {
 /// One case.
 #[derive(Debug, clap::Args)]
 struct Once {
-    /// append, append-limit, replay, replay-limit, tail or compact
+    /// append, append-limit, replay, replay-limit, tail, compact, restore or export
     case: String,
     #[arg(long, default_value_t = 1)]
     rounds: usize,

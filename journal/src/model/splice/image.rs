@@ -1,8 +1,9 @@
 //! Walks a canonical image value by value and writes each as JSON. FORMAT.md, "Images".
 
 use super::super::number::other_plain_form;
-use super::super::{IMAGE_BYTES_MAX, ImageError, NESTING_MAX};
-use super::{Spelling, close, text};
+use super::super::{IMAGE_BYTES_MAX, ImageError, NESTING_MAX, size};
+use super::text::Text;
+use super::{Spelling, Spliced, close, text};
 
 /// What is wrong with an image's bytes.
 pub(super) struct Broken(&'static str);
@@ -17,8 +18,8 @@ impl Broken {
 pub(super) struct ImageWalk<'a> {
     rest: &'a [u8],
     spelling: Spelling,
-    /// Whether all numbers so far have their plain form.
-    pub(super) plain_numbers: bool,
+    /// What was seen so far.
+    pub(super) seen: Spliced,
 }
 
 impl<'a> ImageWalk<'a> {
@@ -26,7 +27,8 @@ impl<'a> ImageWalk<'a> {
         if image.len() > IMAGE_BYTES_MAX {
             return Err(ImageError::Size { found: image.len() });
         }
-        Ok(Self { rest: image, spelling, plain_numbers: true })
+        let seen = Spliced { plain_numbers: true, printable: true, bytes: 0 };
+        Ok(Self { rest: image, spelling, seen })
     }
 
     /// Ends it.
@@ -82,15 +84,23 @@ impl<'a> ImageWalk<'a> {
     }
 
     #[inline]
-    fn text(&mut self) -> Result<&'a str, Broken> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| Broken("a text is not UTF-8"))
+    fn text(&mut self) -> Result<Text<'a>, Broken> {
+        let bytes = self.bytes()?;
+        self.text_of(bytes)
+    }
+
+    fn text_of(&mut self, bytes: &'a [u8]) -> Result<Text<'a>, Broken> {
+        let text = Text::check(bytes).ok_or(Broken("a text is not UTF-8"))?;
+        self.seen.printable &= text.is_printable();
+        self.seen.bytes += bytes.len();
+        Ok(text)
     }
 
     /// An attribute's name, which comes after the one before it.
     #[inline]
-    pub(super) fn name(&mut self, before: Option<&str>) -> Result<&'a str, Broken> {
+    pub(super) fn name(&mut self, before: Option<Text<'_>>) -> Result<Text<'a>, Broken> {
         let name = self.text()?;
-        if before.is_some_and(|before| before >= name) {
+        if before.is_some_and(|before| before.as_bytes() >= name.as_bytes()) {
             return Err(Broken("attribute names are not in order"));
         }
         Ok(name)
@@ -112,32 +122,41 @@ impl<'a> ImageWalk<'a> {
         match self.tag()? {
             0 => text::string(spelling, self.text()?, out),
             1 => self.number(|written, plain| text::number(spelling, written, plain, out))?,
-            2 => text::bytes(spelling, self.bytes()?, out),
-            3 => self.set(b"{\"SS\":[", out, |_, member, out| {
-                text::quoted(std::str::from_utf8(member).map_err(|_| Broken("a text is not UTF-8"))?, out);
+            2 => {
+                let bytes = self.bytes()?;
+                self.seen.bytes += bytes.len();
+                text::bytes(spelling, bytes, out);
+            }
+            3 => self.set(b"{\"SS\":[", out, |walk, member, out| {
+                walk.text_of(member)?.quoted(out);
                 Ok(())
             })?,
             4 => self.set(b"{\"NS\":[", out, |walk, member, out| {
                 walk.written(member, |written, plain| match spelling {
-                    Spelling::DynamoDb => text::quoted(written, out),
+                    Spelling::DynamoDb => text::digits(written, out),
                     Spelling::Plain => out.extend_from_slice(plain.unwrap_or(written).as_bytes()),
                 })
             })?,
-            5 => self.set(b"{\"BS\":[", out, |_, member, out| {
+            5 => self.set(b"{\"BS\":[", out, |walk, member, out| {
+                walk.seen.bytes += member.len();
                 text::base64(member, out);
                 Ok(())
             })?,
             6 => self.map(level, out)?,
             7 => self.list(level, out)?,
-            8 => text::typed(spelling, b"{\"NULL\":", out, |out| {
-                out.extend_from_slice(if spelling == Spelling::DynamoDb { b"true" } else { b"null" });
-            }),
+            8 => {
+                self.seen.bytes += size::FLAG;
+                text::typed(spelling, b"{\"NULL\":", out, |out| {
+                    out.extend_from_slice(if spelling == Spelling::DynamoDb { b"true" } else { b"null" });
+                });
+            }
             9 => {
                 let value: &[u8] = match self.take(1)? {
                     [0] => b"false",
                     [1] => b"true",
                     _ => return Err(Broken("a truth value is neither 0 nor 1")),
                 };
+                self.seen.bytes += size::FLAG;
                 text::typed(spelling, b"{\"BOOL\":", out, |out| out.extend_from_slice(value));
             }
             _ => return Err(Broken("an attribute has an unknown type")),
@@ -155,7 +174,8 @@ impl<'a> ImageWalk<'a> {
     fn written(&mut self, bytes: &[u8], write: impl FnOnce(&str, Option<&str>)) -> Result<(), Broken> {
         let written = std::str::from_utf8(bytes).map_err(|_| Broken("a number is not decimal text"))?;
         let plain = other_plain_form(written).map_err(|_| Broken("a number is none that DynamoDB has"))?;
-        self.plain_numbers &= plain.is_none();
+        self.seen.plain_numbers &= plain.is_none();
+        self.seen.bytes += size::number(written);
         write(written, plain.as_deref());
         Ok(())
     }
@@ -164,7 +184,7 @@ impl<'a> ImageWalk<'a> {
         &mut self,
         head: &[u8],
         out: &mut Vec<u8>,
-        mut member: impl FnMut(&mut Self, &[u8], &mut Vec<u8>) -> Result<(), Broken>,
+        mut member: impl FnMut(&mut Self, &'a [u8], &mut Vec<u8>) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
         let count = self.length()?;
         if count == 0 {
@@ -188,11 +208,13 @@ impl<'a> ImageWalk<'a> {
     fn map(&mut self, level: usize, out: &mut Vec<u8>) -> Result<(), Broken> {
         let count = self.length()?;
         self.open(b"{\"M\":{", out);
+        self.seen.bytes += size::CONTAINER;
         let mut before = None;
         for _ in 0..count {
             let name = self.name(before)?;
             before = Some(name);
             text::name(name, out);
+            self.seen.bytes += size::MEMBER;
             self.value(level + 1, out)?;
             out.push(b',');
         }
@@ -203,7 +225,9 @@ impl<'a> ImageWalk<'a> {
     fn list(&mut self, level: usize, out: &mut Vec<u8>) -> Result<(), Broken> {
         let count = self.length()?;
         self.open(b"{\"L\":[", out);
+        self.seen.bytes += size::CONTAINER;
         for _ in 0..count {
+            self.seen.bytes += size::MEMBER;
             self.value(level + 1, out)?;
             out.push(b',');
         }

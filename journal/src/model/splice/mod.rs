@@ -10,8 +10,9 @@ mod text;
 use thiserror::Error;
 
 use self::image::{Broken, ImageWalk};
+use self::text::Text;
 use super::key::{KeyPart, KeyParts};
-use super::{ImageError, KeyAttributes, KeyError};
+use super::{ImageError, KeyAttributes, KeyError, size};
 
 /// How values are spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub enum SpliceError {
 pub struct Spliced {
     /// Whether every number of the key and the image has its plain form: then hashes of the bytes are those of the values.
     pub plain_numbers: bool,
+    /// Whether the object is known to be printable ASCII: then a terminal that shows it obeys nothing in it.
+    pub printable: bool,
+    /// About how many bytes DynamoDB counts for the item: as [`super::item_bytes`].
+    pub bytes: usize,
 }
 
 /// Writes items of one table.
@@ -56,7 +61,7 @@ impl Splicer {
     pub fn new(keys: &KeyAttributes, spelling: Spelling) -> Self {
         let head = |name: &str| {
             let mut head = Vec::new();
-            text::name(name, &mut head);
+            text::name(Text::of(name), &mut head);
             head
         };
         let heads = keys.as_slice().iter().map(|attribute| head(&attribute.name)).collect();
@@ -80,23 +85,31 @@ impl Splicer {
         let parts = KeyParts::of(key, &self.keys)?;
         let mut own = self.keys.as_slice().iter().zip(&self.heads).zip(parts.iter()).peekable();
         let mut walk = ImageWalk::new(image, self.spelling)?;
-        let mut plain_numbers = parts.iter().all(KeyPart::is_plain);
+        walk.seen.plain_numbers = parts.iter().all(KeyPart::is_plain);
         out.push(b'{');
-        let mut before: Option<&str> = None;
+        let mut before: Option<Text<'_>> = None;
         for _ in 0..walk.length().map_err(Broken::of_image)? {
+            let bytes = walk.seen.bytes;
             let name = walk.name(before).map_err(Broken::of_image)?;
             before = Some(name);
-            while let Some(((_, head), part)) = own.next_if(|((attribute, _), _)| attribute.name.as_str() < name) {
-                self.key_part(head, part, out);
+            let mut shadowed = None;
+            while let Some(((attribute, head), part)) =
+                own.next_if(|((attribute, _), _)| attribute.name.as_bytes() <= name.as_bytes())
+            {
+                if attribute.name.as_bytes() == name.as_bytes() {
+                    shadowed = Some((head, part));
+                } else {
+                    self.key_part(head, part, out);
+                }
             }
-            let hidden = own.next_if(|((attribute, _), _)| attribute.name == name);
             let start = out.len();
             text::name(name, out);
             walk.value(1, out).map_err(Broken::of_image)?;
             out.push(b',');
             // The key's own value stands for an attribute of its name.
-            if let Some(((_, head), part)) = hidden {
+            if let Some((head, part)) = shadowed {
                 out.truncate(start);
+                walk.seen.bytes = bytes;
                 self.key_part(head, part, out);
             }
         }
@@ -105,14 +118,23 @@ impl Splicer {
             self.key_part(head, part, out);
         }
         close(out, b'}');
-        plain_numbers &= walk.plain_numbers;
-        Ok(Spliced { plain_numbers })
+        let mut seen = walk.seen;
+        for (attribute, part) in self.keys.as_slice().iter().zip(parts.iter()) {
+            let (bytes, printable) = match part {
+                KeyPart::S(value) => (value.len(), Text::of(value).is_printable()),
+                KeyPart::B(value) => (value.len(), true),
+                KeyPart::N { written, .. } => (size::number(written), true),
+            };
+            seen.bytes += attribute.name.len() + bytes;
+            seen.printable &= printable && Text::of(&attribute.name).is_printable();
+        }
+        Ok(seen)
     }
 
     fn key_part(&self, head: &[u8], part: &KeyPart<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(head);
         match part {
-            KeyPart::S(value) => text::string(self.spelling, value, out),
+            KeyPart::S(value) => text::string(self.spelling, Text::of(value), out),
             KeyPart::B(bytes) => text::bytes(self.spelling, bytes, out),
             KeyPart::N { written, plain } => text::number(self.spelling, written, plain.as_deref(), out),
         }

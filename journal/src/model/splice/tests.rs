@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::test_strategies::any_attributes;
-use crate::model::{AttributeValue, Attributes, Image, ItemKey, KeyAttribute, KeyType, Number};
+use crate::model::{AttributeValue, Attributes, Image, ItemKey, KeyAttribute, KeyType, Number, item_bytes};
 use crate::source::attribute::write_dynamodb_json;
 use proptest::prelude::*;
 
@@ -45,6 +45,35 @@ proptest! {
         let expected = decoded(&names, key.as_bytes(), image.as_bytes()).unwrap();
         let found = spliced(&names, key.as_bytes(), image.as_bytes()).unwrap();
         prop_assert_eq!(String::from_utf8(found).unwrap(), String::from_utf8(expected).unwrap());
+    }
+
+    #[test]
+    fn what_is_told_of_an_item_is_what_decoding_tells((names, key) in key_values(), item in any_attributes()) {
+        let (bytes, image) = (ItemKey::encode(&names, &key).unwrap(), Image::encode(&item).unwrap());
+        let mut json = Vec::new();
+        let told = Splicer::new(&names, Spelling::DynamoDb).splice(bytes.as_bytes(), image.as_bytes(), &mut json).unwrap();
+        let shadows = item.keys().any(|name| key.contains_key(name));
+        let mut whole = item;
+        whole.extend(key);
+        prop_assert_eq!(told.bytes, item_bytes(&whole));
+        let printable = json.iter().all(|byte| (0x20..0x7F).contains(byte));
+        // An attribute that the key's hides may be what is not printable.
+        prop_assert!(told.printable == printable || shadows && printable);
+    }
+
+    #[test]
+    fn texts_of_every_length_are_escaped_wherever_they_must_be(
+        length in 0usize..100, at in any::<proptest::sample::Index>(), odd in any::<char>(), is_odd in any::<bool>(),
+    ) {
+        let mut text: Vec<char> = "abcdefghi ~!#[]".chars().cycle().take(length).collect();
+        if is_odd {
+            text.insert(at.index(length + 1), odd);
+        }
+        let text: String = text.into_iter().collect();
+        let names = keys(&[("k", KeyType::S)]);
+        let key = ItemKey::encode(&names, &Attributes::from([("k".to_owned(), AttributeValue::S("a".to_owned()))])).unwrap();
+        let image = Image::encode(&Attributes::from([("t".to_owned(), AttributeValue::S(text))])).unwrap();
+        prop_assert_eq!(spliced(&names, key.as_bytes(), image.as_bytes()), decoded(&names, key.as_bytes(), image.as_bytes()));
     }
 
     #[test]

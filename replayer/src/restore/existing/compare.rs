@@ -7,13 +7,13 @@ use std::io::{self, BufRead as _, BufReader, BufWriter, Seek as _, Write as _};
 use std::sync::Arc;
 
 use journal::error::Result;
-use journal::model::{Attributes, TableName};
+use journal::model::{Attributes, TableName, item_bytes};
 use journal::source::attribute::{ItemJson, parse_item};
 use serde::{Deserialize, Serialize};
 
 use super::super::error::RestoreError;
 use super::super::read_back::{scan_items, show};
-use super::super::write::{capacity_units, item_bytes};
+use super::super::write::capacity_units;
 use super::super::{Restore, Step};
 use super::sorted::{Sorted, Sorter};
 use super::{IntoReport, SAMPLES_MAX, Sample};
@@ -192,7 +192,7 @@ struct Join {
 
 impl Join {
     fn item(&mut self, item: &Item<'_>) -> Result<()> {
-        let key = super::super::read_back::plain_key(&self.schema, &item.attributes)?;
+        let key = self.schema.plain_key(&item.attributes)?;
         if self.last.as_ref().is_some_and(|last| *last >= key) {
             return Err(RestoreError::KeyOrder { key: show(&self.schema, &key) }.into());
         }

@@ -77,6 +77,20 @@ async fn an_item_that_somebody_changes_meanwhile_is_left_alone_and_told() {
 }
 
 #[tokio::test]
+async fn an_attribute_that_no_condition_could_name_is_put_back_and_told() {
+    for key in ["note-00007", "note-00300"] {
+        let (scene, service) = (Scene::new(100).await, live());
+        service.lock().sneaks_into = Some(key.to_owned());
+        let mut before = service.lock().items[key].clone();
+        let report = into(&scene, &service, true).await.unwrap();
+        assert_eq!((report.written, report.conflict_count, report.proven), (4, 1, false));
+        assert!(report.conflicts[0].contains(key));
+        before.insert("sneaked".to_owned(), SdkValue::Bool(true));
+        assert_eq!(service.lock().items[key], before, "what somebody else has written stays");
+    }
+}
+
+#[tokio::test]
 async fn a_restore_into_a_table_stopped_at_any_call_is_finished_by_the_same_command() {
     for after in [false, true] {
         for call in 1.. {

@@ -6,23 +6,23 @@
 //! data, for neighbours would fall on one partition.
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use journal::error::{Kind, Result};
-use journal::source::attribute::write_dynamodb_json;
+use journal::model::{Spelling, Splicer};
 use tokio::sync::mpsc;
 
 use super::super::error::RestoreError;
 use super::super::groups::GroupedDigest;
-use super::super::read_back::plain_key;
 use super::super::run_file::RunFile;
 use super::super::{Restore, Step};
 use super::Staging;
 use crate::digest::ItemHash;
 use crate::key_schema::KeySchemaError;
-use crate::state::{Flow, visit_items};
+use crate::state::{Flow, visit_encoded};
 
 /// Most items of an object.
 const OBJECT_ITEMS_MAX: u64 = 4_000_000;
@@ -75,9 +75,10 @@ pub(super) async fn stage(restore: &Restore<'_>, staging: &Staging, run: &RunFil
     let schema = restore.plan.key.clone().ok_or_else(|| KeySchemaError::Unknown { table: table.to_string() })?;
     let (sender, mut receiver) = mpsc::channel::<(Bytes, u64)>(1);
     let builder = Builder::new(staging.compression, sender);
+    let splicer = Splicer::new(schema.attributes(), Spelling::DynamoDb);
     let state = (builder, GroupedDigest::default());
     let visit = async {
-        let visited = visit_items(
+        let visited = visit_encoded(
             Arc::clone(&restore.store),
             restore.plan,
             restore.selection.clone(),
@@ -85,13 +86,15 @@ pub(super) async fn stage(restore: &Restore<'_>, staging: &Staging, run: &RunFil
             restore.interrupt,
             state,
             move |(builder, digest): &mut (Builder, GroupedDigest), item| {
-                digest.add(&plain_key(&schema, &item.attributes)?, item.hash);
-                let mut line = b"{\"Item\":".to_vec();
-                let written = write_dynamodb_json(&item.attributes, &mut line);
-                written.map_err(|error| failed(&error))?;
-                line.extend_from_slice(b"}\n");
+                let hash = builder.add(|lines| {
+                    lines.extend_from_slice(b"{\"Item\":");
+                    let told = item.splice(&splicer, lines)?;
+                    lines.extend_from_slice(b"}\n");
+                    digest.add(&told.plain_key, told.hash);
+                    Ok(told.hash)
+                })?;
                 // The putter is gone only when it failed; its error is the one to tell.
-                Ok(if builder.add(item.hash, line)? { Flow::Continue } else { Flow::Enough })
+                Ok((if builder.flush_full()? { Flow::Continue } else { Flow::Enough }, hash))
             },
         );
         let ((builder, digest), _) = visited.await?;
@@ -171,34 +174,41 @@ impl Encoder {
 struct Builder {
     compression: ImportCompression,
     sender: mpsc::Sender<(Bytes, u64)>,
-    window: Vec<(ItemHash, Vec<u8>)>,
-    window_bytes: usize,
+    /// Lines, and where each of them is.
+    lines: Vec<u8>,
+    window: Vec<(ItemHash, Range<usize>)>,
     object: Option<(Encoder, u64)>,
 }
 
 impl Builder {
     fn new(compression: ImportCompression, sender: mpsc::Sender<(Bytes, u64)>) -> Self {
-        Self { compression, sender, window: Vec::new(), window_bytes: 0, object: None }
+        Self { compression, sender, lines: Vec::new(), window: Vec::new(), object: None }
     }
 
-    /// Adds a line; false when nobody takes objects any more.
-    fn add(&mut self, hash: ItemHash, line: Vec<u8>) -> Result<bool, RestoreError> {
-        self.window_bytes += line.len();
-        self.window.push((hash, line));
-        if self.window_bytes < WINDOW_BYTES { Ok(true) } else { self.flush() }
+    /// Adds a line, which `write` appends.
+    fn add(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<ItemHash>) -> Result<ItemHash> {
+        let start = self.lines.len();
+        let hash = write(&mut self.lines)?;
+        self.window.push((hash, start..self.lines.len()));
+        Ok(hash)
+    }
+
+    /// Writes the window when it is full; false when nobody takes objects any more.
+    fn flush_full(&mut self) -> Result<bool, RestoreError> {
+        if self.lines.len() < WINDOW_BYTES { Ok(true) } else { self.flush() }
     }
 
     /// Writes the window in the order of the hashes, which have nothing to do with the keys.
     fn flush(&mut self) -> Result<bool, RestoreError> {
-        self.window_bytes = 0;
-        let mut window = std::mem::take(&mut self.window);
-        window.sort_unstable();
-        for (_, line) in window {
+        let (mut window, mut lines) = (std::mem::take(&mut self.window), std::mem::take(&mut self.lines));
+        window.sort_unstable_by_key(|(hash, _)| *hash);
+        for (_, line) in window.drain(..) {
+            let line = lines.get(line).unwrap_or_default();
             let (mut encoder, items) = match self.object.take() {
                 Some(object) => object,
                 None => (Encoder::new(self.compression)?, 0),
             };
-            encoder.write(&line).map_err(|error| failed(&error))?;
+            encoder.write(line).map_err(|error| failed(&error))?;
             self.object = Some((encoder, items + 1));
             let full =
                 |(encoder, items): &(Encoder, u64)| encoder.bytes() >= OBJECT_BYTES || *items >= OBJECT_ITEMS_MAX;
@@ -206,6 +216,9 @@ impl Builder {
                 return Ok(false);
             }
         }
+        // The next window is as large.
+        lines.clear();
+        (self.window, self.lines) = (window, lines);
         Ok(true)
     }
 

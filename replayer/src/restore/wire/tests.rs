@@ -19,7 +19,6 @@ use journal::table::recreate::PointInTimeRecovery;
 use self::stand_in::{Reply, Request, StandIn};
 use super::super::batch::{BatchBuilder, PutBatch};
 use super::super::fake::{FakeService, FakeState};
-use super::super::read_back::plain_key;
 use super::super::scene::{Scene, options};
 use super::super::service::{DynamoDb, ScanPage, SdkItem, ServiceError, TableService, TargetTable};
 use super::super::{Restore, RestoreError};
@@ -54,9 +53,12 @@ fn item(id: &str) -> Attributes {
 fn batch(ids: &[&str]) -> PutBatch {
     let mut builder = BatchBuilder::new(TableName::parse("notes").unwrap(), schema());
     for id in ids {
-        let (item, mut json) = (item(id), Vec::new());
-        write_dynamodb_json(&item, &mut json).unwrap();
-        assert!(builder.push(&plain_key(&schema(), &item).unwrap(), 1, &json).is_none());
+        let item = item(id);
+        let pushed = builder.push(|body| {
+            write_dynamodb_json(&item, body)?;
+            Ok::<_, std::io::Error>((schema().plain_key(&item).unwrap(), 1))
+        });
+        assert!(pushed.unwrap().is_none());
     }
     builder.finish().unwrap()
 }

@@ -9,6 +9,7 @@ pub mod once;
 pub mod replay;
 pub mod restore;
 pub mod rivals;
+pub mod sinks;
 
 use std::path::PathBuf;
 

@@ -162,6 +162,20 @@ pub fn run(context: &Context, case: &str, rounds: usize) -> Result<String, Strin
                 0
             }))
         }
+        "restore" => {
+            let mut restore = super::restore::to_null_server(context)?;
+            repeat(Box::new(move || {
+                restore();
+                0
+            }))
+        }
+        "export" => {
+            let mut export = super::sinks::json(context);
+            repeat(Box::new(move || {
+                export();
+                0
+            }))
+        }
         other => return Err(format!("there is no case {other}")),
     };
     let memory = crate::number(measure::peak_memory());

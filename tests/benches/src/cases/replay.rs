@@ -1,17 +1,12 @@
-//! Replay: compacted runs and a raw tail beside R, sinks beside R with the same output.
+//! Replay: compacted runs and a raw tail beside R.
 
-use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use journal::interrupt::Interrupt;
 use journal::merge::MergeOptions;
 use journal::store::ReadStore;
 use replayer::cut::CutRequest;
-use replayer::output::{Destination, Format, export};
 use replayer::plan::{ReplayPlan, ReplayRequest, plan};
-use replayer::state::Selection;
 
 use crate::bars::{Bar, Row};
 use crate::history::{self, History};
@@ -31,7 +26,7 @@ pub fn rows(context: &Context) -> Vec<Row> {
     rows.push(by_instructions(context));
     rows.extend(memory(context));
     rows.extend(tail(context));
-    rows.extend(sinks(context));
+    rows.extend(super::sinks::rows(context));
     rows.extend(bytes_read(context));
     rows
 }
@@ -39,7 +34,7 @@ pub fn rows(context: &Context) -> Vec<Row> {
 const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 /// On one thread, as the limits are: what is done on another is work all the same.
-fn alone() -> MergeOptions {
+pub(super) fn alone() -> MergeOptions {
     MergeOptions { threads: NonZeroUsize::MIN, ..MergeOptions::default() }
 }
 
@@ -176,80 +171,6 @@ pub fn latest(context: &Context, history: &History) -> (Arc<dyn ReadStore>, Repl
         ReplayRequest { table: history::table(), cut: CutRequest::Latest, timeline: None, allow_partial: false };
     let plan = context.runtime.block_on(plan(store.as_ref(), &request)).expect("a plan");
     (store, plan)
-}
-
-/// A writer whose bytes can be had afterwards.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Kept {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("one thread").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn sinks(context: &Context) -> Vec<Row> {
-    let changes = context.changes.min(200_000);
-    let history = context.compacted(Profile::w1(), changes);
-    let (store, plan) = latest(context, &history);
-    let never = Interrupt::never();
-    let run = |destination: Destination| {
-        let made = export(
-            store.clone(),
-            &plan,
-            (Format::DynamodbJson, destination),
-            Selection::default(),
-            alone(),
-            &never,
-            |_, _| {},
-        );
-        context.runtime.block_on(made).expect("an export")
-    };
-    let kept = Kept::default();
-    let report = run(Destination::stream("memory", Box::new(kept.clone())));
-    let output = std::mem::take(&mut *kept.0.lock().expect("one thread"));
-    let each = output.len() / usize::try_from(report.items.max(1)).unwrap_or(1);
-    let inputs = history::inputs(&context.runtime, store.as_ref());
-    let touched = touched(&history.folder, &inputs);
-    let mut reader = Reader::default();
-    let scratch = tempfile::tempdir_in(&context.folder).expect("a folder");
-    let mut rows = Vec::new();
-    for (what, file, bar) in
-        [("DynamoDB JSON: share of R_json", None, 75.0), ("gzip: share of R_gz", Some("state.json.gz"), 95.0)]
-    {
-        let to = |side: &str| match file {
-            None => Destination::stream("nowhere", Box::new(std::io::sink())),
-            Some(name) => {
-                let path = scratch.path().join(format!("{side}-{name}"));
-                Destination::file(Path::new(&path), true).expect("a file")
-            }
-        };
-        let pair = Pair::measure(
-            context.rounds.min(7),
-            || {
-                run(to("ours"));
-            },
-            || {
-                reader.read(&touched);
-                let mut destination = to("limit");
-                for item in output.chunks(each.max(1)) {
-                    destination.write_all(item).expect("it is written");
-                }
-                destination.finish().expect("it is finished");
-            },
-        );
-        let note =
-            format!("{:.2} µs of processor an item", pair.processor().median / number(report.items.max(1)) * 1e6);
-        rows.push(Row::spread("sinks", format!("replay to {what}"), Bar::AtLeast(bar), "%", pair.share()).note(note));
-    }
-    let why = "this build has no Parquet sink";
-    rows.push(Row::unmeasured("sinks", "replay to Parquet: share of R_parquet", Bar::AtLeast(90.0), "%", why));
-    rows
 }
 
 /// What a replay reads beside the least that could give the state: one run of the live items, and what came after it.

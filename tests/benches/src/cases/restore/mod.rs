@@ -49,6 +49,20 @@ pub fn rows(context: &Context) -> Vec<Row> {
     rows
 }
 
+/// A restore to the null server, to be done as often as is wanted; gives the items written.
+///
+/// # Errors
+/// When the server cannot be started.
+pub fn to_null_server(context: &Context) -> Result<impl FnMut() -> u64, String> {
+    let server = NullServer::start()?;
+    let source = source(context, context.changes);
+    Ok(move || {
+        let client = peers::client_of(server.port());
+        let restored = Ours::new(&client, "null").restore(&context.runtime, &source);
+        restored.expect("a restore that writes").items
+    })
+}
+
 fn source(context: &Context, changes: u64) -> Source {
     let history = context.compacted(Profile::w1(), changes);
     let store: Arc<dyn ReadStore> = history::open(&context.runtime, &history.folder);

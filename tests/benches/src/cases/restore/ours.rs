@@ -14,13 +14,14 @@ use journal::source::attribute::write_dynamodb_json;
 use journal::store::ReadStore;
 use journal::table::recreate::{PointInTimeRecovery, SettingsAfter};
 use replayer::cut::CutRequest;
+use replayer::digest::ItemHash;
 use replayer::plan::{ReplayPlan, ReplayRequest, plan};
 use replayer::restore::Source as RunSource;
 use replayer::restore::{
     DynamoDb, PutBatch, Restore, RestoreOptions, RunFile, ScanPage, SdkItem, ServiceError, Step, TableService,
     TargetPlan, TargetTable,
 };
-use replayer::state::{Flow, Selection, visit_items};
+use replayer::state::{EncodedItem, Flow, Selection, visit_encoded, visit_items};
 use tokio::runtime::Runtime;
 
 use crate::history;
@@ -49,31 +50,25 @@ impl Source {
 
     /// All items as DynamoDB JSON.
     pub(super) fn items(&self, runtime: &Runtime) -> Vec<String> {
+        let (store, options, never) = (Arc::clone(&self.store), MergeOptions::default(), Interrupt::never());
         let visit = |items: &mut Vec<String>, item: replayer::state::Item<'_>| {
             let mut text = Vec::new();
             write_dynamodb_json(&item.attributes, &mut text).expect("memory can be written");
             items.push(String::from_utf8_lossy(&text).into_owned());
             Ok(Flow::Continue)
         };
-        self.visit(runtime, Vec::new(), visit)
+        let visited = visit_items(store, &self.plan, Selection::default(), options, &never, Vec::new(), visit);
+        runtime.block_on(visited).expect("a visit").0
     }
 
-    /// Reads all items and does nothing with them.
+    /// Reads and hashes all items, and does nothing else with them: nothing is decoded.
     pub(super) fn count(&self, runtime: &Runtime) -> u64 {
-        self.visit(runtime, 0, |count, _| {
-            *count += 1;
-            Ok(Flow::Continue)
-        })
-    }
-
-    fn visit<S: Send + 'static>(
-        &self,
-        runtime: &Runtime,
-        state: S,
-        visit: impl FnMut(&mut S, replayer::state::Item<'_>) -> journal::error::Result<Flow> + Send + 'static,
-    ) -> S {
         let (store, options, never) = (Arc::clone(&self.store), MergeOptions::default(), Interrupt::never());
-        let visited = visit_items(store, &self.plan, Selection::default(), options, &never, state, visit);
+        let count = |count: &mut u64, item: EncodedItem<'_>| {
+            *count += 1;
+            Ok((Flow::Continue, ItemHash::of_bytes(item.key, item.image)))
+        };
+        let visited = visit_encoded(store, &self.plan, Selection::default(), options, &never, 0, count);
         runtime.block_on(visited).expect("a visit").0
     }
 }

@@ -1,29 +1,41 @@
 //! One item: a conditional write, tried until its outcome is known.
 //!
-//! What enters are an item as the plan knows it and as it is wanted; what leaves is what became of it. The condition covers
+//! What enters are an item as it is known and as it is wanted; what leaves is what became of it. The condition covers
 //! the whole item where it fits; where not, the item is read strongly consistent and the condition covers what fits of what
 //! was read. The old item that comes back with a write is compared as a whole: what a condition could not see is put back.
 
 use std::time::Duration;
 
-use journal::model::{Attributes, TableName};
+use async_trait::async_trait;
+use journal::model::Attributes;
 
-use super::error::RewindError;
-use super::runs::Outcome;
-use super::table::ItemTable;
+use super::condition::{Condition, condition};
+use super::pace::SharedPace;
+use super::retry::{ATTEMPTS_MAX, tried};
+use super::send::{Write, Wrote};
 use crate::digest::to_plain;
 use crate::restore::ServiceError;
-use crate::table_write::{ATTEMPTS_MAX, Condition, SharedPace, Write, Wrote, back_off, condition, tried};
 
 /// How often an item is looked at again that changes between a look and a write.
 const ROUNDS_MAX: u32 = 5;
 
-/// An item that is to be written.
+/// A table whose items are read and written one by one. Nothing is tried twice behind it: who retries must know that an answer was lost.
+#[async_trait]
+pub trait ItemTable: Send + Sync {
+    /// A whole item, read strongly consistent.
+    async fn get(&self, key: &Attributes) -> Result<Option<Attributes>, ServiceError>;
+    /// Writes or deletes an item if the condition holds, once, and gives back the item that it replaced.
+    async fn write(&self, write: Write<'_>) -> Result<Wrote, ServiceError>;
+}
+
+/// An item that is to be written, without its key.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'a> {
-    pub(super) key: &'a Attributes,
-    pub(super) now: Option<&'a Attributes>,
-    pub(super) then: Option<&'a Attributes>,
+pub(crate) struct Wanted<'a> {
+    pub(crate) key: &'a Attributes,
+    /// As it is known to be; none when it is known not to be there.
+    pub(crate) now: Option<&'a Attributes>,
+    /// As it is to be; none deletes it.
+    pub(crate) then: Option<&'a Attributes>,
 }
 
 /// What was there, and what was thought to be.
@@ -35,29 +47,45 @@ struct Before {
 /// What was written over: an item, or none.
 struct Replaced(Option<Attributes>);
 
-/// What became of it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Written {
-    pub(super) outcome: Outcome,
-    /// What was there instead, for conflicts and what was overwritten.
-    pub(super) found: Option<Attributes>,
-    /// Whether the condition was on the whole item.
-    pub(super) whole: bool,
+/// What became of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Became {
+    /// It was written.
+    Written,
+    /// It was what is wanted already.
+    Already,
+    /// It was not what it was known to be, and was left alone.
+    Conflict,
+    /// It was not what it was known to be, and was written all the same.
+    Overwritten,
 }
 
-/// What every write of a step has in common.
+/// The same with what was seen.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Written {
+    pub(crate) became: Became,
+    /// What was there instead, for conflicts and what was overwritten.
+    pub(crate) found: Option<Attributes>,
+    /// Whether the condition was on the whole item.
+    pub(crate) whole: bool,
+}
+
+/// A service that failed, and in what.
 #[derive(Debug)]
-pub(super) struct Writer<'a> {
-    pub(super) table: &'a dyn ItemTable,
-    pub(super) name: &'a TableName,
+pub(crate) struct Failed {
+    pub(crate) action: &'static str,
+    pub(crate) source: ServiceError,
+}
+
+/// What all writes to a table have in common.
+pub(crate) struct ItemWriter<'a> {
+    pub(crate) table: &'a dyn ItemTable,
     /// An attribute of the key.
-    pub(super) key_name: &'a str,
-    pub(super) pace: &'a SharedPace,
-    pub(super) pause: Duration,
-    /// Whether an item that is not what the plan says is written all the same.
-    pub(super) overwrite: bool,
-    /// Whether the step may have been begun before.
-    pub(super) again: bool,
+    pub(crate) key_name: &'a str,
+    pub(crate) pace: &'a SharedPace,
+    pub(crate) pause: Duration,
+    /// Whether an item that is not what it is known to be is written all the same.
+    pub(crate) overwrite: bool,
 }
 
 /// Whether two items are the same, numbers by value.
@@ -71,9 +99,9 @@ fn without(item: Option<Attributes>, key: &Attributes) -> Option<Attributes> {
     Some(item)
 }
 
-impl Writer<'_> {
-    /// Writes an item if it still is what the plan says.
-    pub(super) async fn write(&self, item: Wanted<'_>, units: u32) -> Result<Written, RewindError> {
+impl ItemWriter<'_> {
+    /// Writes an item, which takes so many write units, if it still is what it is known to be.
+    pub(crate) async fn write(&self, item: Wanted<'_>, units: u32) -> Result<Written, Failed> {
         let mut expected = item.now.cloned();
         let mut overwritten = None;
         let mut whole = true;
@@ -100,13 +128,12 @@ impl Writer<'_> {
                 }
             };
             if same(found.as_ref(), item.then) {
-                let outcome = match (lost, &overwritten, self.again) {
-                    (true, Some(_), _) => Outcome::Overwritten,
-                    (true, None, _) => Outcome::Written,
-                    (false, _, true) => Outcome::Again,
-                    (false, _, false) => Outcome::Already,
+                let became = match (lost, &overwritten) {
+                    (true, Some(_)) => Became::Overwritten,
+                    (true, None) => Became::Written,
+                    (false, _) => Became::Already,
                 };
-                return Ok(Written { outcome, found: overwritten.and_then(|replaced| replaced.0), whole });
+                return Ok(Written { became, found: overwritten.and_then(|replaced| replaced.0), whole });
             }
             if self.overwrite && !same(found.as_ref(), expected.as_ref()) {
                 overwritten = Some(Replaced(found.clone()));
@@ -120,7 +147,7 @@ impl Writer<'_> {
             }
         }
         Ok(Written {
-            outcome: Outcome::Conflict,
+            became: Became::Conflict,
             found: seen.unwrap_or(overwritten.and_then(|replaced| replaced.0)),
             whole,
         })
@@ -133,24 +160,23 @@ impl Writer<'_> {
         Before { old, expected }: Before,
         overwritten: Option<Replaced>,
         (whole, units): (bool, u32),
-    ) -> Result<Written, RewindError> {
+    ) -> Result<Written, Failed> {
         if same(old.as_ref(), expected.as_ref()) {
-            let outcome = if overwritten.is_some() { Outcome::Overwritten } else { Outcome::Written };
-            return Ok(Written { outcome, found: overwritten.and_then(|replaced| replaced.0), whole });
+            let became = if overwritten.is_some() { Became::Overwritten } else { Became::Written };
+            return Ok(Written { became, found: overwritten.and_then(|replaced| replaced.0), whole });
         }
         if self.overwrite {
-            return Ok(Written { outcome: Outcome::Overwritten, found: old, whole });
+            return Ok(Written { became: Became::Overwritten, found: old, whole });
         }
         let back = condition(self.key_name, item.then, old.as_ref());
         // Refused means that somebody has written since: theirs stays.
         let _ = self.send(item.key, old.as_ref(), &back, units).await?;
-        Ok(Written { outcome: Outcome::Conflict, found: old, whole })
+        Ok(Written { became: Became::Conflict, found: old, whole })
     }
 
-    async fn get(&self, key: &Attributes) -> Result<Option<Attributes>, RewindError> {
-        let found = tried(|| self.table.get(key)).await;
-        let failed = |source| RewindError::Service { action: "reading an item of", table: self.name.clone(), source };
-        found.map(|found| without(found, key)).map_err(failed)
+    async fn get(&self, key: &Attributes) -> Result<Option<Attributes>, Failed> {
+        let found = tried(self.pause, || self.table.get(key)).await;
+        found.map(|found| without(found, key)).map_err(|source| Failed { action: "reading an item of", source })
     }
 
     /// Sends a write until it is answered, and tells whether an answer may have been lost before.
@@ -160,9 +186,9 @@ impl Writer<'_> {
         wanted: Option<&Attributes>,
         condition: &Condition,
         units: u32,
-    ) -> Result<(Wrote, bool), RewindError> {
-        let mut unsure = false;
-        for attempt in 1.. {
+    ) -> Result<(Wrote, bool), Failed> {
+        let (mut unsure, mut attempt) = (false, 1);
+        loop {
             self.pace.wait(units).await;
             match self.table.write(Write { key, item: wanted, condition }).await {
                 Ok(wrote) => {
@@ -176,13 +202,11 @@ impl Writer<'_> {
                     if throttled {
                         self.pace.answered(0, units);
                     }
-                    back_off(self.pause, attempt).await;
+                    self.pace.back_off(self.pause, attempt).await;
+                    attempt += 1;
                 }
-                Err(source) => {
-                    return Err(RewindError::Service { action: "writing to", table: self.name.clone(), source });
-                }
+                Err(source) => return Err(Failed { action: "writing to", source }),
             }
         }
-        Err(RewindError::Lost { doing: "writing to", table: self.name.clone() })
     }
 }
