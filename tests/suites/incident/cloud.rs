@@ -15,7 +15,7 @@ use journal_tests::processes::{Finished, Program, binary, journal, replay};
 use serde_json::Value;
 
 /// How long something may take that a service does by itself.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
