@@ -1,6 +1,7 @@
 //! The footer: what a run says of itself. FORMAT.md, "Footer".
 
 use super::error::Problem;
+use super::time::TimeFields;
 use super::wire::{Wire, put_bytes, put_length, put_varint};
 use crate::model::{KeyAttribute, KeyAttributes, KeyType, Second, SequenceNumber, StreamArn, UserIdentity};
 
@@ -72,6 +73,7 @@ pub struct Footer {
     pub(super) index_offset: u64,
     pub(super) index_top_length: usize,
     pub(super) index_top_crc32: u32,
+    pub(super) time: Option<TimeFields>,
 }
 
 fn put_whole_sequence(out: &mut Vec<u8>, sequence: SequenceNumber) {
@@ -133,6 +135,12 @@ impl Footer {
         put_varint(&mut out, self.index_offset);
         put_length(&mut out, self.index_top_length);
         out.extend_from_slice(&self.index_top_crc32.to_le_bytes());
+        put_varint(&mut out, self.time.map_or(0, |time| time.slot_seconds));
+        if let Some(time) = &self.time {
+            put_varint(&mut out, time.offset);
+            put_length(&mut out, time.directory_length);
+            out.extend_from_slice(&time.directory_crc32.to_le_bytes());
+        }
         out
     }
 
@@ -202,6 +210,15 @@ impl Footer {
             index_offset: wire.varint()?,
             index_top_length: wire.length()?,
             index_top_crc32: wire.u32()?,
+            time: match wire.varint()? {
+                0 => None,
+                slot_seconds => Some(TimeFields {
+                    slot_seconds,
+                    offset: wire.varint()?,
+                    directory_length: wire.length()?,
+                    directory_crc32: wire.u32()?,
+                }),
+            },
         };
         if footer.statistics.records == 0 {
             return Err(wire.malformed("a run without records"));

@@ -13,6 +13,7 @@ mod footer;
 mod index;
 mod reader;
 mod rows;
+mod time;
 mod top;
 mod verify;
 mod wire;
@@ -26,6 +27,7 @@ pub use filter::key_hash;
 pub use footer::{Footer, RunKind, Statistics};
 pub use index::{BlockEntry, ChunkRef};
 pub use reader::{Header, Layout, TAIL_BYTES, Tail, read_tail};
+pub use time::TimeIndex;
 pub use top::{Top, TopLayout, read_top};
 pub use verify::{VerifiedRun, verify_object};
 pub use writer::{EncodedRun, RunWriter, WriterOptions};
@@ -49,6 +51,8 @@ mod tests;
 mod tests_columns;
 #[cfg(test)]
 mod tests_index;
+#[cfg(test)]
+mod tests_time;
 
 const MAGIC: [u8; 8] = [0x89, b'D', b'E', b'J', 0x0D, 0x0A, 0x1A, 0x0A];
 const END_MAGIC: [u8; 4] = *b"DEJ1";

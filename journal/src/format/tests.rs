@@ -179,6 +179,17 @@ fn fold() -> EncodedRun {
     writer.finish().unwrap()
 }
 
+/// As many blocks as a time index needs.
+fn timed() -> EncodedRun {
+    let record = history().remove(0);
+    let at = |number: u8| ChangeRecord {
+        key: ItemKey::from_bytes(Bytes::from(vec![3, b'a' + number, 0, 1])),
+        second: Second::new(1_585_440_000 + u64::from(number) * 7919 % 100_000).ok(),
+        ..record.clone()
+    };
+    encode(small(WriterOptions::columns(), 1), &(0..20).map(at).collect::<Vec<_>>())
+}
+
 type Entry = (Vec<u8>, SequenceNumber, Option<Second>, Option<Vec<u8>>);
 
 /// The last record of each key as an entry, and one item of which nothing more is known.
@@ -270,6 +281,7 @@ fn every_flipped_bit_is_a_typed_error() {
         encode(WriterOptions::columns(), &history()),
         snapshot(),
         fold(),
+        timed(),
     ];
     for run in runs {
         let mut bytes = run.bytes.clone();
@@ -295,6 +307,7 @@ fn every_cut_and_every_added_byte_is_a_typed_error() {
         encode(WriterOptions::columns(), &history()),
         snapshot(),
         fold(),
+        timed(),
     ] {
         for length in 0..run.bytes.len() {
             assert!(verify_object("test", &run.bytes[..length]).is_err(), "cut at {length}");
@@ -370,6 +383,7 @@ fn golden_runs_are_read_and_are_what_is_written_today() {
         ("columns-3.seg", encode(small(WriterOptions::columns(), 100), &history())),
         ("snapshot-3.run", snapshot()),
         ("fold-3.run", fold()),
+        ("timed-3.seg", timed()),
     ];
     for (name, run) in fresh {
         if std::env::var_os("JOURNAL_ADD_FIXTURES").is_some() && !folder.join(name).exists() {
@@ -383,6 +397,8 @@ fn golden_runs_are_read_and_are_what_is_written_today() {
             assert!(read.iter().all(|item| item.kind == RecordKind::Item));
         } else if name.starts_with("fold") {
             assert_eq!(read.len(), fold_entries().len());
+        } else if name.starts_with("timed") {
+            assert_eq!(read.len(), 20);
         } else {
             assert_eq!(read, records, "{name}");
         }

@@ -8,6 +8,7 @@ use super::filter::{self, FilterPage};
 use super::footer::Footer;
 use super::index::{self, IndexPage, length_u64};
 use super::reader::{TAIL_BYTES, Tail, slice};
+use super::time::TimeIndex;
 use super::{END_MAGIC, HEADER_BYTES, TRAILER_BYTES};
 
 /// What tells which page of the index, and which page of the key filter, knows a key.
@@ -17,6 +18,8 @@ pub struct Top {
     pub footer: Arc<Footer>,
     pages: Vec<IndexPage>,
     filter: Arc<Vec<FilterPage>>,
+    /// Where the time index ends and the filter directory begins.
+    directory_start: u64,
 }
 
 /// How far reading a top came.
@@ -58,9 +61,12 @@ pub fn read_top(object: &str, tail: &[u8], size: u64) -> Result<TopLayout, Forma
     let footer = Footer::parse(stored).map_err(at(trailer.footer.start))?;
     let top_start = trailer.footer.start.saturating_sub(length_u64(footer.index_top_length));
     let directory_start = top_start.saturating_sub(length_u64(footer.filter_directory_length));
+    let time = time_place(&footer, directory_start);
     let parts_follow = length_u64(HEADER_BYTES) <= footer.filter_offset
         && footer.filter_offset <= footer.index_offset
-        && footer.index_offset <= directory_start;
+        && footer.index_offset <= time.start
+        && time.start <= time.end
+        && time.end <= directory_start;
     if !parts_follow {
         return end.malformed(trailer.footer.start, "footer", "its parts do not follow each other");
     }
@@ -76,22 +82,28 @@ pub fn read_top(object: &str, tail: &[u8], size: u64) -> Result<TopLayout, Forma
         filter.last().map_or(footer.filter_offset, |page| page.offset.saturating_add(u64::from(page.length)));
     let records = pages.iter().fold(0u64, |sum, page| sum.saturating_add(page.records));
     let agrees = filter_end == footer.index_offset
-        && pages
-            .last()
-            .is_some_and(|page| page.place.end == directory_start && page.data[1].end == footer.filter_offset)
+        && pages.last().is_some_and(|page| page.place.end == time.start && page.data[1].end == footer.filter_offset)
         && records == footer.statistics.records
         && trailer.at == trailer.footer.end;
     if !agrees {
         return end.malformed(trailer.footer.start, "footer", "it does not agree with the index");
     }
-    Ok(TopLayout::Complete(Top { footer: Arc::new(footer), pages, filter: Arc::new(filter) }))
+    Ok(TopLayout::Complete(Top { footer: Arc::new(footer), pages, filter: Arc::new(filter), directory_start }))
 }
 
-/// The last bytes of an object; they begin at `start`.
-struct End<'a> {
-    object: &'a str,
-    tail: &'a [u8],
-    start: u64,
+/// From where the pages of the time index lie to where its directory begins; empty where the run has none.
+fn time_place(footer: &Footer, directory_start: u64) -> Range<u64> {
+    match &footer.time {
+        Some(time) => time.offset..directory_start.saturating_sub(length_u64(time.directory_length)),
+        None => directory_start..directory_start,
+    }
+}
+
+/// Bytes of an object, its last ones or others; they begin at `start`.
+pub(super) struct End<'a> {
+    pub(super) object: &'a str,
+    pub(super) tail: &'a [u8],
+    pub(super) start: u64,
 }
 
 impl<'a> End<'a> {
@@ -125,7 +137,7 @@ impl<'a> End<'a> {
     }
 
     /// A part of the object that has this checksum.
-    fn part(&self, place: &Range<u64>, expected: u32, part: &'static str) -> Result<&'a [u8], FormatError> {
+    pub(super) fn part(&self, place: &Range<u64>, expected: u32, part: &'static str) -> Result<&'a [u8], FormatError> {
         let length = usize::try_from(place.end.saturating_sub(place.start)).unwrap_or(usize::MAX);
         let Some(bytes) = slice(self.tail, self.start, place.start, length) else {
             return self.malformed(place.start, part, "it lies outside the object");
@@ -182,6 +194,29 @@ impl Top {
     #[must_use]
     pub fn filter_page(&self, key: &[u8]) -> Option<FilterPage> {
         filter::page_for(&self.filter, key)
+    }
+
+    /// Where the directory of the time index lies in the object; none where the run has no time index.
+    #[must_use]
+    pub fn time_directory(&self) -> Option<Range<u64>> {
+        self.footer.time.map(|_| time_place(&self.footer, self.directory_start).end..self.directory_start)
+    }
+
+    /// The time index, whose directory has these stored bytes; none where the run has none.
+    ///
+    /// # Errors
+    /// When the directory is not what was written.
+    pub fn time_index(&self, object: &str, stored: &[u8]) -> Result<Option<TimeIndex>, FormatError> {
+        let (Some(fields), Some(place)) = (&self.footer.time, self.time_directory()) else { return Ok(None) };
+        let bytes =
+            End { object, tail: stored, start: place.start }.part(&place, fields.directory_crc32, "time directory")?;
+        let fail = |problem| FormatError::new(object, None, place.start, problem);
+        let Some((first_second, _)) = self.footer.statistics.seconds else {
+            let reason = "a run without seconds has a time index".to_owned();
+            return Err(fail(Problem::Malformed { part: "time directory", reason }));
+        };
+        let blocks = self.pages.last().map_or(0, |page| page.first_block.saturating_add(page.blocks));
+        TimeIndex::parse(bytes, fields, first_second, blocks, place.start).map(Some).map_err(fail)
     }
 
     /// The tail with the blocks of neighbouring pages alone, whose stored bytes are those of [`Top::place_of`].

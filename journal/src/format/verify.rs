@@ -8,6 +8,7 @@ use super::filter;
 use super::footer::RunKind;
 use super::index::{BlockEntry, length_u64};
 use super::reader::{Header, Layout, Tail, read_tail, slice};
+use super::time::Gathered;
 use super::top::{Top, TopLayout, read_top};
 
 /// What a check of a whole run found to be sound.
@@ -44,8 +45,18 @@ pub fn verify_object(object: &str, bytes: &[u8]) -> Result<VerifiedRun, FormatEr
         }
         pages.push(if stored.is_empty() { None } else { Some(filter::parse_page(stored).map_err(fail)?) });
     }
-    let mut check =
-        Check { object, tail: &tail, top: &top, pages, last: None, goes_on: false, keys: 0, undated: 0, records: 0 };
+    let mut check = Check {
+        object,
+        tail: &tail,
+        top: &top,
+        pages,
+        last: None,
+        goes_on: false,
+        keys: 0,
+        undated: 0,
+        records: 0,
+        gathered: Gathered::default(),
+    };
     let mut decompressor = Decompressor::new()?;
     let mut cursor = BlockCursor::new(object, tail.footer.clone());
     // Of columns, what is read without history must be what history ends with.
@@ -69,8 +80,10 @@ pub fn verify_object(object: &str, bytes: &[u8]) -> Result<VerifiedRun, FormatEr
             check.holds(number, entry, same, "its first area tells another state than its records")?;
             check.goes_on = cursor.next_has_same_key().is_none();
         }
+        check.gathered.end_block();
     }
     check.end()?;
+    check.time_index(bytes)?;
     let records = check.records;
     Ok(VerifiedRun { tail, records })
 }
@@ -86,6 +99,7 @@ struct Check<'a> {
     keys: u64,
     undated: u64,
     records: u64,
+    gathered: Gathered,
 }
 
 impl Check<'_> {
@@ -159,9 +173,35 @@ impl Check<'_> {
             }
         }
         self.undated += u64::from(record.second.is_none());
+        if let (Some(_), Some((base, _)), Some(second)) = (footer.time, footer.statistics.seconds, record.second) {
+            self.gathered.add(second.get().saturating_sub(base.get()), block);
+        }
         self.records += 1;
-        self.last = Some((record.key.to_vec(), record.sequence));
+        let (key, sequence) = self.last.get_or_insert_with(|| (Vec::new(), record.sequence));
+        if !same_key {
+            key.clear();
+            key.extend_from_slice(record.key);
+        }
+        *sequence = record.sequence;
         Ok(())
+    }
+
+    /// The time index has the cells of the records, and no others.
+    fn time_index(&self, bytes: &[u8]) -> Result<(), FormatError> {
+        let part = |place: &std::ops::Range<u64>| {
+            let length = usize::try_from(place.end.saturating_sub(place.start)).unwrap_or(usize::MAX);
+            slice(bytes, 0, place.start, length).unwrap_or_default()
+        };
+        let (Some(place), Some(fields)) = (self.top.time_directory(), self.tail.footer.time) else { return Ok(()) };
+        let Some(index) = self.top.time_index(self.object, part(&place))? else { return Ok(()) };
+        let pages = 0..index.pages();
+        let cells = index.cells(self.object, pages.clone(), part(&index.place_of(&pages)))?;
+        let blocks = length_u64(self.tail.blocks.len());
+        if self.undated == 0 && cells == self.gathered.cells(fields.slot_seconds, blocks) {
+            return Ok(());
+        }
+        let reason = "its cells are not those of the records".to_owned();
+        Err(FormatError::new(self.object, None, place.start, Problem::Malformed { part: "time index", reason }))
     }
 
     fn end(&self) -> Result<(), FormatError> {

@@ -8,6 +8,7 @@ use super::columns::{ColumnBlock, GATHERED_SHARE};
 use super::error::{FormatError, Problem};
 use super::footer::{Footer, RunKind, Statistics};
 use super::index::{self, BlockEntry, ChunkRef, FIRST_CHUNKS, length_u64};
+use super::time::{self, TimeFields};
 use super::{BLOCKS_MAX, CHUNK_RAW_MAX, END_MAGIC, MAGIC, MAJOR, MINOR, filter};
 use crate::model::{ChangeKind, ChangeRecord, KeyAttributes, Second, SequenceNumber, StreamArn, UserIdentity};
 
@@ -22,32 +23,35 @@ pub struct WriterOptions {
     pub block_bytes: usize,
     /// Whether a key filter is written.
     pub filter: bool,
+    /// Whether a time index is written, where there are blocks and seconds for one.
+    pub time_index: bool,
 }
 
 impl WriterOptions {
     /// What one batch makes: rows, zstd 1, blocks of 1 MiB.
     #[must_use]
     pub fn rows() -> Self {
-        Self { kind: RunKind::Rows, level: 1, block_bytes: 1 << 20, filter: true }
+        Self { kind: RunKind::Rows, level: 1, block_bytes: 1 << 20, filter: true, time_index: false }
     }
 
     /// What compaction makes: columns, zstd 3, blocks of 35 KiB, which are at most 16 KB stored where text is as dense as
     /// prose.
     #[must_use]
     pub fn columns() -> Self {
-        Self { kind: RunKind::Columns, level: 3, block_bytes: 35 << 10, filter: true }
+        Self { kind: RunKind::Columns, level: 3, block_bytes: 35 << 10, filter: true, time_index: true }
     }
 
     /// A part of a snapshot: columns, zstd 3, blocks of 35 KiB.
     #[must_use]
     pub fn snapshot() -> Self {
-        Self { kind: RunKind::Snapshot, ..Self::columns() }
+        Self { kind: RunKind::Snapshot, time_index: false, ..Self::columns() }
     }
 
-    /// A temporary run that is read once: rows, of which nothing has to be held in memory, zstd 1, no filter.
+    /// A temporary run that is read once: rows, of which nothing has to be held in memory, zstd 1, neither filter nor time
+    /// index.
     #[must_use]
     pub fn temporary() -> Self {
-        Self { kind: RunKind::Rows, level: 1, block_bytes: 64 << 10, filter: false }
+        Self { kind: RunKind::Rows, level: 1, block_bytes: 64 << 10, filter: false, time_index: false }
     }
 }
 
@@ -87,6 +91,7 @@ pub struct RunWriter {
     users: Vec<UserIdentity>,
     user_numbers: HashMap<UserIdentity, usize>,
     hashes: Vec<u64>,
+    gathered: time::Gathered,
     scratch: Vec<u8>,
 }
 
@@ -138,6 +143,7 @@ impl RunWriter {
             users: Vec::new(),
             user_numbers: HashMap::new(),
             hashes: Vec::new(),
+            gathered: time::Gathered::default(),
             scratch: Vec::new(),
         })
     }
@@ -238,6 +244,10 @@ impl RunWriter {
                     None => (second, second),
                     Some((first, last)) => (first.min(second), last.max(second)),
                 });
+                if self.options.time_index {
+                    let at = second.get().saturating_sub(self.base.second.map_or(0, Second::get));
+                    self.gathered.add(at, self.blocks.len());
+                }
             }
         }
         self.last_sequence = self.last_sequence.max(record.sequence);
@@ -309,7 +319,19 @@ impl RunWriter {
             self.page_ends.push(self.block.last_key.clone());
         }
         self.block.clear();
+        self.gathered.end_block();
         Ok(())
+    }
+
+    /// The time index, which begins at `offset`; none where the run has none.
+    fn time_index(&mut self, offset: u64) -> Option<(TimeFields, Vec<u8>)> {
+        let gathered = std::mem::take(&mut self.gathered);
+        let (first, (_, last)) = (self.base.second?, self.statistics.seconds?);
+        let wanted = self.options.time_index && self.blocks.len() >= time::BLOCKS_MIN && self.statistics.undated == 0;
+        wanted.then(|| {
+            let slot_seconds = time::slot_seconds(last.get().saturating_sub(first.get()));
+            time::encode(&gathered.cells(slot_seconds, length_u64(self.blocks.len())), slot_seconds, offset)
+        })
     }
 
     /// Takes the bytes that are final so far, for writers that do not hold a run in memory. The second area of a run of columns is
@@ -356,7 +378,9 @@ impl RunWriter {
         self.out.extend_from_slice(&pages);
         let index_offset = self.offset();
         let (index_pages, index_top) = index::encode(&self.blocks, &self.page_ends, self.base.second);
-        for part in [&index_pages, &directory, &index_top] {
+        let time_offset = index_offset.saturating_add(length_u64(index_pages.len()));
+        let (time, time_index) = self.time_index(time_offset).unzip();
+        for part in [&index_pages, &time_index.unwrap_or_default(), &directory, &index_top] {
             self.out.extend_from_slice(part);
         }
         // The base is a lower bound that decoding needs; the last second is what was seen.
@@ -385,6 +409,7 @@ impl RunWriter {
             index_offset,
             index_top_length: index_top.len(),
             index_top_crc32: crc32fast::hash(&index_top),
+            time,
         };
         let footer_offset = self.offset();
         let encoded = footer.encode();

@@ -20,7 +20,8 @@ use tokio::runtime::Handle;
 use super::ahead::Workers;
 use super::fold::{KeyState, Thinner};
 use super::heap::Heap;
-use super::run::{self, BlocksRead, OpenRun, Opened, WHOLE_BYTES_MAX};
+use super::open::{self, Opened, WHOLE_BYTES_MAX};
+use super::run::{BlocksRead, OpenRun};
 use super::{MergeError, MergeOptions, MergeReport, RecordRef, RecordScan, RunInput, RunKind, StateRef};
 use crate::cut::{Cut, Position};
 
@@ -234,7 +235,7 @@ impl Job {
         let opening = inputs.iter().map(|(number, input)| {
             let (store, input) = (store.clone(), input.clone());
             let key = input.key.clone();
-            let opened = run::open(store, *number, input, scan.keys.clone(), whole);
+            let opened = open::open(store, *number, input, scan.clone(), whole);
             async move { opened.await.map_err(|error| (key, error)) }
         });
         // Fewer at once when the budget is small: each may hold a whole small object.
@@ -315,7 +316,7 @@ impl Job {
             None => self.key_attributes = Some(footer.key_attributes.clone()),
         }
         let scan = wanted.scan;
-        let blocks = blocks_of(&opened, scan);
+        let blocks = blocks_of(&opened, scan)?;
         if blocks.is_empty() || !may_contain(&opened, scan)? {
             self.report.bytes_read += opened.bytes_read;
             return Ok(None);
@@ -440,17 +441,9 @@ impl Job {
 
 /// Asks the key filter when a single key is wanted.
 fn may_contain(opened: &Opened, scan: &RecordScan) -> Result<bool> {
-    let Some(key) = scan.keys.as_ref().and_then(run::only_key) else { return Ok(true) };
+    let Some(key) = scan.keys.as_ref().and_then(open::only_key) else { return Ok(true) };
     let Some(page) = opened.tail.filter_page(key) else { return Ok(true) };
-    let range = page.offset..page.offset.saturating_add(u64::from(page.length));
-    let stored = match (&opened.whole, &opened.filter_page) {
-        (Some(bytes), _) => {
-            let start = usize::try_from(range.start).unwrap_or(usize::MAX);
-            let end = usize::try_from(range.end).unwrap_or(usize::MAX);
-            Bytes::copy_from_slice(bytes.get(start..end).unwrap_or_default())
-        }
-        (None, fetched) => fetched.clone().unwrap_or_default(),
-    };
+    let stored = opened.filter_page.clone().unwrap_or_default();
     match (opened.tail.may_contain(&opened.object, page, &stored, key), &scan.unreadable) {
         // Without the filter the block itself has to tell.
         (Err(error), Some(list)) => {
@@ -482,7 +475,7 @@ fn select(inputs: &[RunInput], kind: RunKind) -> Vec<(usize, RunInput)> {
 }
 
 /// The blocks that can have records of the wanted keys and seconds.
-fn blocks_of(opened: &Opened, scan: &RecordScan) -> Vec<usize> {
+fn blocks_of(opened: &Opened, scan: &RecordScan) -> Result<Vec<usize>> {
     let tail = &opened.tail;
     let blocks = match &scan.keys {
         Some(keys) => tail.blocks_of_keys(keys),
@@ -490,13 +483,23 @@ fn blocks_of(opened: &Opened, scan: &RecordScan) -> Vec<usize> {
     };
     // A record without a second could be in any block.
     let Some((from, through)) = scan.seconds.filter(|_| tail.footer.statistics.undated == 0) else {
-        return blocks.collect();
+        return Ok(blocks.collect());
     };
     let may_have = |at: &usize| {
         let seconds = tail.blocks.get(*at).and_then(|block| block.seconds);
         seconds.is_none_or(|(first, last)| first <= through && last >= from)
     };
-    blocks.filter(may_have).collect()
+    match (&opened.timely, &scan.unreadable) {
+        (Some(Ok(timely)), _) => {
+            let here = timely.iter().filter_map(|number| number.checked_sub(tail.first_block));
+            return Ok(here.filter(|at| blocks.contains(at) && may_have(at)).collect());
+        }
+        // Without the time index the blocks themselves have to tell.
+        (Some(Err(error)), Some(list)) => list.add(&opened.object, &error.clone().into()),
+        (Some(Err(error)), None) => return Err(error.clone().into()),
+        (None, _) => {}
+    }
+    Ok(blocks.filter(may_have).collect())
 }
 
 fn push_kept(writer: &mut RunWriter, thinner: &mut Thinner) -> Result<()> {

@@ -10,11 +10,14 @@ mod error;
 mod fold;
 mod heap;
 mod job;
+mod open;
 mod run;
 mod scan;
 mod span;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_time;
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -30,7 +33,7 @@ use crate::cut::Cut;
 
 pub use crate::format::Columns;
 pub use error::MergeError;
-pub use run::tail_of;
+pub use open::tail_of;
 pub use scan::{RecordScan, Unreadable, UnreadableList};
 
 /// What a run is to the merge.

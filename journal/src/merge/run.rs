@@ -6,24 +6,21 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::UnreadableList;
 use super::ahead::{Block, Loader, Pending};
+use super::open::Opened;
 use super::span::{self, Fetch, Piece, parts_of, span_of};
-use super::{RunInput, UnreadableList};
 use crate::cut::Cut;
 use crate::error::{Kind, Result};
-use crate::format::{
-    BlockCursor, BlockEntry, Columns, Header, Layout, RunKind, TAIL_BYTES, Tail, Top, TopLayout, read_tail, read_top,
-};
+use crate::format::{BlockCursor, BlockEntry, Columns, Layout, RunKind, TAIL_BYTES, Tail, read_tail};
 use crate::model::{Second, SequenceNumber};
 use crate::store::ReadStore;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-/// Objects up to this size are fetched whole, in one request.
-pub(super) const WHOLE_BYTES_MAX: u64 = 1 << 20;
 /// How many spans of blocks are under way for a run.
 const SPANS_AHEAD: usize = 2;
-/// The same where a span is a few columns of one block.
+/// The same where a span is a few columns of one block, or blocks that have no neighbours among those wanted.
 const NARROW_AHEAD: usize = 16;
 
 /// Where a run's blocks come from.
@@ -83,140 +80,6 @@ pub(super) struct BlocksRead {
     pub(super) unreadable: Option<UnreadableList>,
     /// Whether all records of the run have happened at the cut.
     pub(super) all_before: bool,
-}
-
-/// What was fetched to open a run.
-pub(super) struct Opened {
-    pub(super) input: usize,
-    pub(super) object: String,
-    pub(super) from: Option<Second>,
-    pub(super) until: Option<Cut>,
-    pub(super) tail: Tail,
-    pub(super) whole: Option<Bytes>,
-    /// The page of the key filter that knows the one key that is wanted, where it was fetched with the index.
-    pub(super) filter_page: Option<Bytes>,
-    pub(super) bytes_read: u64,
-}
-
-/// Fetches what is needed to open a run: the whole object if it has at most `whole_bytes_max` bytes, else its tail, and of the
-/// index only the pages that `keys` may be on.
-pub(super) async fn open(
-    store: Arc<dyn ReadStore>,
-    input: usize,
-    run: RunInput,
-    keys: Option<Range<Bytes>>,
-    whole_bytes_max: u64,
-) -> Result<Opened> {
-    let RunInput { key: object, size, from, until, .. } = run;
-    let (tail, whole, filter_page, bytes_read) = if size <= whole_bytes_max {
-        let bytes = store.get(&object).await?;
-        Header::parse(&object, &bytes)?;
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        match read_tail(&object, &bytes, length)? {
-            Layout::Complete(tail) => (tail, Some(bytes), None, length),
-            Layout::More(expected) => return Err(too_short(&object, length, expected)),
-        }
-    } else if let Some(keys) = keys {
-        let (tail, filter_page, bytes_read) = read_tail_for(store.as_ref(), &object, &keys).await?;
-        (tail, None, filter_page, bytes_read)
-    } else {
-        let (tail, bytes_read) = read_tail_of(store.as_ref(), &object).await?;
-        (tail, None, None, bytes_read)
-    };
-    Ok(Opened { input, object, from, until, tail, whole, filter_page, bytes_read })
-}
-
-/// The key of a range that has only that one.
-pub(super) fn only_key(keys: &Range<Bytes>) -> Option<&Bytes> {
-    (keys.end.strip_prefix(keys.start.as_ref()) == Some(&[0])).then_some(&keys.start)
-}
-
-/// The tail of a run: its footer and index, by one or two reads of its end.
-///
-/// # Errors
-/// When the object cannot be read or is not a run.
-pub async fn tail_of(store: &dyn ReadStore, object: &str) -> Result<Tail> {
-    read_tail_of(store, object).await.map(|(tail, _)| tail)
-}
-
-async fn read_tail_of(store: &dyn ReadStore, object: &str) -> Result<(Tail, u64)> {
-    let (tail, _, bytes_read) = read_end(store, object, |bytes, size| {
-        Ok(match read_tail(object, bytes, size)? {
-            Layout::Complete(tail) => Ok(tail),
-            Layout::More(more) => Err(more),
-        })
-    })
-    .await?;
-    Ok((tail, bytes_read))
-}
-
-/// The tail of a run with the blocks of some keys; where there is one key, the page of the key filter comes with it.
-async fn read_tail_for(store: &dyn ReadStore, object: &str, keys: &Range<Bytes>) -> Result<(Tail, Option<Bytes>, u64)> {
-    let (top, end, bytes_read) = read_end(store, object, |bytes, size| {
-        Ok(match read_top(object, bytes, size)? {
-            TopLayout::Complete(top) => Ok((top, size)),
-            TopLayout::More(more) => Err(more),
-        })
-    })
-    .await?;
-    let (top, size): (Top, u64) = top;
-    let pages = top.pages_of_keys(keys);
-    let filter_page = only_key(keys).and_then(|key| top.filter_page(key)).filter(|_| !pages.is_empty());
-    let filter_place = filter_page.map(|page| page.offset..page.offset.saturating_add(u64::from(page.length)));
-    // Both at once: what waits for an answer is what takes time.
-    let (index, filter) = futures::future::try_join(
-        read_part(store, object, &end, size, top.place_of(&pages)),
-        read_part(store, object, &end, size, filter_place.clone().unwrap_or_default()),
-    )
-    .await?;
-    let tail = top.tail(object, pages, &index.0)?;
-    let bytes_read = bytes_read.saturating_add(index.1).saturating_add(filter.1);
-    Ok((tail, filter_place.map(|_| filter.0), bytes_read))
-}
-
-/// A part of an object whose last bytes were read already, and how many bytes were read for it.
-async fn read_part(
-    store: &dyn ReadStore,
-    object: &str,
-    end: &Bytes,
-    size: u64,
-    place: Range<u64>,
-) -> Result<(Bytes, u64)> {
-    if place.is_empty() {
-        return Ok((Bytes::new(), 0));
-    }
-    let start = size.saturating_sub(u64::try_from(end.len()).unwrap_or(u64::MAX));
-    let at = |offset: u64| offset.checked_sub(start).and_then(|at| usize::try_from(at).ok());
-    if let (Some(from), Some(to)) = (at(place.start), at(place.end).filter(|to| *to <= end.len())) {
-        return Ok((end.slice(from..to), 0));
-    }
-    let length = place.end - place.start;
-    Ok((store.get_range(object, place).await?, length))
-}
-
-/// Reads an object's end until `parse` has enough of it; an `Ok(Err(more))` of `parse` says how many bytes it wants.
-async fn read_end<T>(
-    store: &dyn ReadStore,
-    object: &str,
-    parse: impl Fn(&[u8], u64) -> Result<std::result::Result<T, u64>>,
-) -> Result<(T, Bytes, u64)> {
-    let mut wanted = TAIL_BYTES;
-    let mut bytes_read = 0u64;
-    loop {
-        let (bytes, size) = store.get_tail(object, wanted).await?;
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        bytes_read = bytes_read.saturating_add(length);
-        match parse(&bytes, size)? {
-            Ok(parsed) => return Ok((parsed, bytes, bytes_read)),
-            Err(more) if more > wanted && length < size => wanted = more,
-            Err(expected) => return Err(too_short(object, length, expected)),
-        }
-    }
-}
-
-fn too_short(object: &str, found: u64, expected: u64) -> crate::Error {
-    let problem = crate::format::Problem::Length { part: "object", found, expected };
-    crate::format::FormatError { object: object.to_owned(), block: None, offset: 0, problem }.into()
 }
 
 impl OpenRun {
@@ -429,13 +292,13 @@ impl OpenRun {
                 stored
             }
             Source::Ranged { store, handle, under_way, next, span } => {
-                let ahead = if self.read.narrow { NARROW_AHEAD } else { SPANS_AHEAD };
-                while under_way.len() < ahead && *next < self.read.blocks.len() {
+                while *next < self.read.blocks.len() && has_room(under_way, &self.read) {
                     let (end, wanted) = span_of(&self.tail, *next, &self.read);
                     *next = end;
                     let (store, object) = (store.clone(), self.object.clone());
+                    let bytes = wanted.iter().map(|place| place.end - place.start).sum();
                     let task = handle.spawn(async move { span::fetch(store.as_ref(), &object, wanted).await });
-                    under_way.push_back(Fetch { task });
+                    under_way.push_back(Fetch { bytes, task });
                 }
                 if parts_of(span.as_ref(), &places).is_none() {
                     let Some(mut fetch) = under_way.pop_front() else { return Ok(None) };
@@ -462,4 +325,11 @@ impl OpenRun {
         };
         Ok(Some((number, stored)))
     }
+}
+
+/// Whether one more span may be under way: there may be many small ones, together no more than [`SPANS_AHEAD`] large ones.
+fn has_room(under_way: &VecDeque<Fetch>, read: &BlocksRead) -> bool {
+    let bytes = under_way.iter().map(|fetch| fetch.bytes).sum::<u64>();
+    let large = u64::try_from(SPANS_AHEAD - 1).unwrap_or(0).saturating_mul(read.span_bytes);
+    under_way.len() < SPANS_AHEAD || (under_way.len() < NARROW_AHEAD && (read.narrow || bytes <= large))
 }

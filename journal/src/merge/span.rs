@@ -28,6 +28,8 @@ impl Piece {
 
 /// What neighbouring blocks have in the first area, and in the second, under way.
 pub(super) struct Fetch {
+    /// How many bytes were asked for.
+    pub(super) bytes: u64,
     pub(super) task: JoinHandle<std::result::Result<[Piece; 2], StoreError>>,
 }
 

@@ -11,6 +11,9 @@ use thiserror::Error;
 /// Bytes of the binary form, big-endian: 10^40 needs 133 bits.
 const VALUE_BYTES: usize = 17;
 const DIGITS_MAX: usize = 40;
+/// 10^40, the lowest value of more than 40 digits.
+const VALUE_END: [u8; VALUE_BYTES] =
+    [0x1D, 0x63, 0x29, 0xF1, 0xC3, 0x5C, 0xA4, 0xBF, 0xAB, 0xB9, 0xF5, 0x61, 0x00, 0x00, 0x00, 0x00, 0x00];
 
 /// Why a text is not a sequence number.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -92,6 +95,10 @@ impl SequenceNumber {
     #[must_use]
     pub fn from_parts(value: [u8; 17], width: u8) -> Option<Self> {
         let sequence = Self { value, width };
+        // The service's own have no padding: no need to spell each of a run's.
+        if width == 0 {
+            return (value < VALUE_END).then_some(sequence);
+        }
         let digits = sequence.digits();
         let significant = digits.trim_start_matches('0').len();
         let sound = significant <= DIGITS_MAX
@@ -175,6 +182,16 @@ mod tests {
         let text = "9".repeat(40);
         assert_eq!(SequenceNumber::parse(&text).unwrap().to_string(), text);
         assert!(SequenceNumber::parse(&"9".repeat(41)).is_err());
+    }
+
+    #[test]
+    fn parts_of_more_than_forty_digits_are_refused() {
+        assert_eq!(SequenceNumber::from_stored_parts(VALUE_END, 0).to_string(), format!("1{}", "0".repeat(40)));
+        for width in [0, 40] {
+            assert_eq!(SequenceNumber::from_parts(VALUE_END, width), None);
+        }
+        let (highest, width) = SequenceNumber::parse(&"9".repeat(40)).unwrap().to_parts();
+        assert!(SequenceNumber::from_parts(highest, width).is_some());
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(crate) struct Span {
 
 impl Span {
     /// First and last second of the records that are needed; none where a sequence number bounds them.
-    fn seconds(&self) -> Option<(Second, Second)> {
+    pub(crate) fn seconds(&self) -> Option<(Second, Second)> {
         let at = |cut: &Cut| match cut.position {
             Position::Second(second) => Some(second.get()),
             Position::Sequence(_) => None,

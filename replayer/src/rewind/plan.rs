@@ -22,10 +22,10 @@ use super::scope::{check_key, scope};
 use super::select::{Candidate, Choice};
 use super::spool::{Spool, SpoolWriter};
 use super::table::{DescribedTable, LiveTable};
-use crate::audit::Actor;
+use crate::audit::{Actor, Span};
 use crate::cut::{Cut, CutRequest, Position};
 use crate::key_schema::{KeySchema, KeySchemaError};
-use crate::merge::{self, MergeOptions, MergeReport, RecordRef};
+use crate::merge::{self, MergeOptions, MergeReport, RecordRef, RecordScan};
 use crate::plan::{covered, footer_of};
 use crate::table_write::{PAUSE, tried};
 
@@ -306,9 +306,12 @@ pub async fn plan_rewind(
     };
     let shared = Arc::new(Mutex::new(Some(fold)));
     let inner = Arc::clone(&shared);
-    let report = merge::for_each_record(store, scope.inputs, range, options.clone(), move |record| {
+    // Records from well before the cut end nothing that is undone: SEMANTICS.md, "Audit".
+    let seconds = Span { from: scope.from, to: None }.seconds();
+    let scan = RecordScan { keys: range, seconds, ..RecordScan::default() };
+    let report = merge::scan_records(store, scope.inputs, scan, options.clone(), move |record| {
         let mut fold = inner.lock().unwrap_or_else(PoisonError::into_inner);
-        fold.as_mut().map_or(Ok(()), |fold| fold.add(&record))
+        fold.as_mut().map_or(Ok(()), |fold| fold.add(&record)).map(|()| true)
     })
     .await?;
     let fold = shared.lock().unwrap_or_else(PoisonError::into_inner).take();
