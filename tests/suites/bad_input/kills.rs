@@ -41,9 +41,17 @@ fn names(folder: &Path) -> Vec<String> {
     names.filter(|name| name != "journal").collect()
 }
 
-#[test]
-fn a_file_is_whole_or_not_there_wherever_its_making_is_killed() {
-    let test = "kills::a_file_is_whole_or_not_there_wherever_its_making_is_killed";
+/// A file of one format as it ought to be, beside the journal it was made of.
+struct Made<'a> {
+    folder: &'a Path,
+    url: &'a str,
+    name: &'a str,
+    file: std::path::PathBuf,
+    whole: Vec<u8>,
+}
+
+/// Tries `check` on a file of each format, which is there when it begins.
+fn for_each_file(test: &str, check: impl Fn(&Made<'_>)) {
     if !can_inject() {
         return skip(test, "strace cannot watch a program here");
     }
@@ -52,54 +60,55 @@ fn a_file_is_whole_or_not_there_wherever_its_making_is_killed() {
         let file = folder.path().join(name);
         let _ = restore(&url, &file).run().success();
         let whole = std::fs::read(&file).unwrap();
-        std::fs::remove_file(&file).unwrap();
+        check(&Made { folder: folder.path(), url: &url, name, file, whole });
+    }
+}
+
+#[test]
+fn a_file_is_whole_or_not_there_wherever_its_making_is_killed() {
+    for_each_file("kills::a_file_is_whole_or_not_there_wherever_its_making_is_killed", |made| {
+        let Made { folder, url, name, file, whole } = made;
+        std::fs::remove_file(file).unwrap();
         let mut killed = 0;
         for call in CALLS {
             for when in 1..=CALLS_MAX {
-                let finished = met(restore(&url, &file), call, "signal=KILL", when);
+                let finished = met(restore(url, file), call, "signal=KILL", when);
                 if finished.status.success() {
-                    std::fs::remove_file(&file).unwrap();
+                    std::fs::remove_file(file).unwrap();
                     break;
                 }
                 assert_eq!(finished.code(), None, "{name}, {call} {when}: {}", finished.stderr);
                 killed += 1;
                 let named = file.exists();
                 assert!(
-                    !named || std::fs::read(&file).unwrap() == whole,
+                    !named || std::fs::read(file).unwrap() == *whole,
                     "{name}, {call} {when}: a half file has the name"
                 );
                 // The same command again: it makes the file, or says that it is there.
-                let again = restore(&url, &file).run();
+                let again = restore(url, file).run();
                 if named {
                     assert_eq!(again.code(), Some(Kind::Conflict.exit_code().into()), "{}", again.stderr);
                     assert!(again.stderr.contains("--force"), "{}", again.stderr);
                 } else {
                     let _ = again.success();
                 }
-                assert!(std::fs::read(&file).unwrap() == whole, "{name}, {call} {when}");
-                for left in names(folder.path()) {
-                    assert!(left == name || left.ends_with(".partial"), "{name}, {call} {when}: {left} is left");
-                    std::fs::remove_file(folder.path().join(left)).unwrap();
+                assert!(std::fs::read(file).unwrap() == *whole, "{name}, {call} {when}");
+                for left in names(folder) {
+                    assert!(left == *name || left.ends_with(".partial"), "{name}, {call} {when}: {left} is left");
+                    std::fs::remove_file(folder.join(left)).unwrap();
                 }
                 assert!(when < CALLS_MAX, "{name} takes more than {CALLS_MAX} calls of {call}");
             }
         }
         assert!(killed > 3, "{name}: only {killed} calls were met");
         println!("{name}: killed {killed} times");
-    }
+    });
 }
 
 #[test]
 fn a_file_is_whole_or_not_there_whichever_call_its_disk_fails() {
-    let test = "kills::a_file_is_whole_or_not_there_whichever_call_its_disk_fails";
-    if !can_inject() {
-        return skip(test, "strace cannot watch a program here");
-    }
-    let (folder, url) = filled_journal();
-    for name in FILES {
-        let file = folder.path().join(name);
-        let _ = restore(&url, &file).run().success();
-        let whole = std::fs::read(&file).unwrap();
+    for_each_file("kills::a_file_is_whole_or_not_there_whichever_call_its_disk_fails", |made| {
+        let Made { folder, url, name, file, whole } = made;
         // What a restore replaces stays until the new file is whole.
         for (call, error) in [
             ("pwrite64", "EIO"),
@@ -108,15 +117,15 @@ fn a_file_is_whole_or_not_there_whichever_call_its_disk_fails() {
             ("fsync,fdatasync", "ENOSPC"),
         ] {
             for when in 1..=CALLS_MAX {
-                let finished = met(restore(&url, &file).arg("--force"), call, &format!("error={error}"), when);
+                let finished = met(restore(url, file).arg("--force"), call, &format!("error={error}"), when);
                 let succeeded = finished.status.success();
-                assert!(std::fs::read(&file).unwrap() == whole, "{name}, {call} {when}");
-                assert_eq!(names(folder.path()), [name], "{name}, {call} {when}: nothing half-written is left");
+                assert!(std::fs::read(file).unwrap() == *whole, "{name}, {call} {when}");
+                assert_eq!(names(folder), [*name], "{name}, {call} {when}: nothing half-written is left");
                 if succeeded {
                     break;
                 }
                 assert_eq!(finished.code(), Some(Kind::Unavailable.exit_code().into()), "{call}: {}", finished.stderr);
-                for said in ["error: cannot write", name, "hint: ", "again"] {
+                for said in ["error: cannot write", *name, "hint: ", "again"] {
                     assert!(
                         finished.stderr.contains(said),
                         "{name}, {call}: {said:?} is not said: {}",
@@ -125,6 +134,6 @@ fn a_file_is_whole_or_not_there_whichever_call_its_disk_fails() {
                 }
             }
         }
-        std::fs::remove_file(&file).unwrap();
-    }
+        std::fs::remove_file(file).unwrap();
+    });
 }
