@@ -64,19 +64,28 @@ struct Invocation {
     deadline_milliseconds: u128,
 }
 
+type Answers = Arc<Mutex<BTreeMap<String, oneshot::Sender<Answer>>>>;
+
+/// What requests of one process are answered with.
 #[derive(Debug)]
 struct Shared {
     next: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
-    answers: Mutex<BTreeMap<String, oneshot::Sender<Answer>>>,
+    answers: Answers,
 }
 
 /// A stand-in for the Runtime API of one function.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RuntimeApi {
-    port: u16,
-    events: mpsc::UnboundedSender<Invocation>,
-    shared: Arc<Shared>,
+    endpoint: Option<Endpoint>,
+    answers: Answers,
     count: u64,
+}
+
+/// Where one process asks for its events. Another process has another: the request of one that was killed waits until its
+/// connection is seen to be closed, and would take the next event along.
+#[derive(Debug)]
+struct Endpoint {
+    events: mpsc::UnboundedSender<Invocation>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -88,31 +97,16 @@ pub struct Pending {
 }
 
 impl RuntimeApi {
-    /// Starts one on loopback.
+    /// Starts `program` as a function of this API, in the place of the one before. `journal` is its `JOURNAL_URL`.
     ///
     /// # Panics
-    /// When no port is free.
-    pub async fn start() -> Self {
-        let (events, receiver) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared { next: tokio::sync::Mutex::new(receiver), answers: Mutex::default() });
-        let router = Router::new()
-            .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
-            .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
-            .layer(DefaultBodyLimit::disable())
-            .with_state(Arc::clone(&shared));
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
-        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { port, events, shared, count: 0, server }
-    }
-
-    /// Starts `program` as a function of this API. `journal` is its `JOURNAL_URL`.
+    /// When no port on loopback is free.
     #[must_use]
-    pub fn function(&self, program: Program, journal: &str) -> Running {
+    pub fn function(&mut self, program: Program, journal: &str) -> Running {
+        let (endpoint, port) = Endpoint::start(Arc::clone(&self.answers));
+        self.endpoint = Some(endpoint);
         program
-            .env("AWS_LAMBDA_RUNTIME_API", format!("127.0.0.1:{}", self.port))
+            .env("AWS_LAMBDA_RUNTIME_API", format!("127.0.0.1:{port}"))
             .env("AWS_LAMBDA_FUNCTION_NAME", "stream-trigger")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
@@ -123,15 +117,16 @@ impl RuntimeApi {
     /// Hands an event over that must be answered within `timeout`.
     ///
     /// # Panics
-    /// When the stand-in has ended.
+    /// When no function was started.
     pub fn send(&mut self, payload: impl Into<Bytes>, timeout: Duration) -> Pending {
         self.count += 1;
         let id = format!("request-{}", self.count);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let deadline_milliseconds = (now + timeout).as_millis();
         let (sender, answer) = oneshot::channel();
-        self.shared.answers.lock().unwrap().insert(id.clone(), sender);
-        self.events.send(Invocation { id: id.clone(), payload: payload.into(), deadline_milliseconds }).unwrap();
+        self.answers.lock().unwrap().insert(id.clone(), sender);
+        let endpoint = self.endpoint.as_ref().expect("a function was started");
+        endpoint.events.send(Invocation { id: id.clone(), payload: payload.into(), deadline_milliseconds }).unwrap();
         Pending { id, answer }
     }
 
@@ -158,11 +153,30 @@ impl RuntimeApi {
 
     /// Gives up on an event, as Lambda does with a function that it ended: an answer that still comes counts for nothing.
     pub fn give_up(&self, pending: &Pending) {
-        self.shared.answers.lock().unwrap().remove(&pending.id);
+        self.answers.lock().unwrap().remove(&pending.id);
     }
 }
 
-impl Drop for RuntimeApi {
+impl Endpoint {
+    fn start(answers: Answers) -> (Self, u16) {
+        let (events, receiver) = mpsc::unbounded_channel();
+        let router = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+            .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(Arc::new(Shared { next: tokio::sync::Mutex::new(receiver), answers }));
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        (Self { events, server }, port)
+    }
+}
+
+impl Drop for Endpoint {
     fn drop(&mut self) {
         self.server.abort();
     }

@@ -119,7 +119,7 @@ async fn every_bootstrap_starts_and_does_its_work() {
     ministack.make_bucket(BUCKET, true).await;
     let proxy = FaultyProxy::start(ministack.port());
     let location = format!("s3://{BUCKET}/prod");
-    let start = |api: &RuntimeApi, function: &str| {
+    let start = |api: &mut RuntimeApi, function: &str| {
         let folder = unpacked(&zip(&zips, function));
         let bootstrap = program(&folder.path().join("bootstrap"))
             .envs(ministack::environment(&proxy.endpoint()))
@@ -127,11 +127,11 @@ async fn every_bootstrap_starts_and_does_its_work() {
         (api.function(bootstrap, &location), folder)
     };
 
-    let mut api = RuntimeApi::start().await;
+    let mut api = RuntimeApi::default();
     let payload = events::event(&[events::insert("a", "1", events::note("a", "x"))]);
     let begun = Instant::now();
+    let trigger = start(&mut api, FUNCTION);
     let pending = api.send(payload, Duration::from_mins(1));
-    let trigger = start(&api, FUNCTION);
     let put = proxy.wait_for("PUT", |seen| seen.target.contains("/segments/"));
     let answer = api.answer(pending).await;
     println!(
@@ -149,8 +149,8 @@ async fn every_bootstrap_starts_and_does_its_work() {
     ];
     let mut said = Vec::new();
     for (function, event) in work {
-        let mut api = RuntimeApi::start().await;
-        let running = start(&api, function);
+        let mut api = RuntimeApi::default();
+        let running = start(&mut api, function);
         match api.invoke(event).await {
             Answer::Success(answer) => said.push(answer),
             failed @ Answer::Failure { .. } => panic!("{function} {event}: {failed:?}"),

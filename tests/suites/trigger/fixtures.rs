@@ -35,7 +35,7 @@ fn content(image: Option<&Image>) -> Option<String> {
 
 #[tokio::test]
 async fn every_kind_of_record_is_kept_as_what_it_says() {
-    let mut function = Function::start().await;
+    let mut function = Function::start();
     let mut milliseconds = insert("ms", &sequence(6), note("ms", "late"));
     milliseconds["dynamodb"]["ApproximateCreationDateTime"] = json!((SECOND + 7) * 1000 + 999);
     let mut fraction = insert("fraction", &sequence(7), note("fraction", "x"));
@@ -96,7 +96,7 @@ async fn every_kind_of_record_is_kept_as_what_it_says() {
 
 #[tokio::test]
 async fn an_event_of_several_tables_is_one_segment_and_one_metric_line_each() {
-    let mut function = Function::start().await;
+    let mut function = Function::start();
     let tables = ["notes", "users", "orders"];
     let records: Vec<Value> = (0..30_u32)
         .map(|number| {
@@ -119,7 +119,7 @@ async fn an_event_of_several_tables_is_one_segment_and_one_metric_line_each() {
 
 #[tokio::test]
 async fn two_images_of_four_hundred_kilobytes_come_through() {
-    let mut function = Function::start().await;
+    let mut function = Function::start();
     // An item may have 400 KB, names included (DynamoDB's limits).
     let text = |letter: &str| letter.repeat(400 * 1024 - 64);
     let records: Vec<Value> = (0..7_u32)
@@ -142,7 +142,7 @@ async fn two_images_of_four_hundred_kilobytes_come_through() {
 
 #[tokio::test]
 async fn ten_thousand_records_of_one_event_are_one_segment_and_come_again_as_the_same_object() {
-    let mut function = Function::start().await;
+    let mut function = Function::start();
     let payload = largest_event();
     assert!((5_000_000..=PAYLOAD_BYTES_MAX).contains(&payload.len()), "{}", payload.len());
     function.succeed(payload.clone()).await;

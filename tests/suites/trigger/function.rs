@@ -27,10 +27,10 @@ pub(crate) fn program() -> Program {
 }
 
 impl Function {
-    pub(crate) async fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let journal = store::file_url(folder.path()).unwrap();
-        let api = RuntimeApi::start().await;
+        let mut api = RuntimeApi::default();
         let running = api.function(program(), &journal);
         Self { api, running, journal, _folder: folder }
     }

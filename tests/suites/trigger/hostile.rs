@@ -9,7 +9,7 @@ use super::function::{Function, program};
 
 #[tokio::test]
 async fn a_payload_that_is_no_event_fails_with_the_way_out_and_the_next_one_is_taken() {
-    let mut function = Function::start().await;
+    let mut function = Function::start();
     for (payload, expected) in [
         ("{}", "has no Records"),
         ("{\"task\":\"guard\"}", "task"),
@@ -36,7 +36,7 @@ async fn a_payload_that_is_no_event_fails_with_the_way_out_and_the_next_one_is_t
 
 #[tokio::test]
 async fn records_that_are_not_understood_are_kept_as_they_came_and_stop_no_other() {
-    let mut function = Function::start().await;
+    let mut function = Function::start();
     let good = |id: &str, at: &str| insert(id, at, note(id, "x"));
     let with = |change: &dyn Fn(&mut Value)| {
         let mut record = good("bad", "100000000000000000000009");
@@ -88,7 +88,7 @@ async fn records_that_are_not_understood_are_kept_as_they_came_and_stop_no_other
 
 #[tokio::test]
 async fn a_function_without_a_journal_fails_each_event_and_says_why() {
-    let mut api = RuntimeApi::start().await;
+    let mut api = RuntimeApi::default();
     let running = api.function(program(), "");
     for _ in 0..2 {
         let (kind, message) = api.invoke(event(&[insert("a", "1", note("a", "x"))])).await.failure();
@@ -107,7 +107,7 @@ async fn a_journal_that_appears_later_is_opened_by_the_same_process() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("mounted");
     let journal = journal::store::file_url(&place).unwrap();
-    let mut api = RuntimeApi::start().await;
+    let mut api = RuntimeApi::default();
     let mut running = api.function(program(), &journal);
     let payload = event(&[insert("a", "1", note("a", "x"))]);
     assert!(!api.invoke(payload.clone()).await.is_success());

@@ -70,9 +70,9 @@ struct Mapping {
 }
 
 impl Mapping {
-    async fn start(upstream: u16) -> Self {
-        let (api, proxy) = (RuntimeApi::start().await, FaultyProxy::start(upstream));
-        let running = Some(start_function(&api, &proxy));
+    fn start(upstream: u16) -> Self {
+        let (mut api, proxy) = (RuntimeApi::default(), FaultyProxy::start(upstream));
+        let running = Some(start_function(&mut api, &proxy));
         Self { api, proxy, running, happened: BTreeMap::new() }
     }
 
@@ -108,7 +108,7 @@ impl Mapping {
                 self.proxy.wait_for_stalls(stalls + 1);
                 let _ = self.running.take().unwrap().kill();
                 self.api.give_up(&pending);
-                self.running = Some(start_function(&self.api, &self.proxy));
+                self.running = Some(start_function(&mut self.api, &self.proxy));
                 false
             }
             Mishap::Denied => {
@@ -125,7 +125,7 @@ impl Mapping {
     }
 }
 
-fn start_function(api: &RuntimeApi, proxy: &FaultyProxy) -> Running {
+fn start_function(api: &mut RuntimeApi, proxy: &FaultyProxy) -> Running {
     // The table is none that DynamoDB knows: there is no table.json, and that is in nobody's way.
     let program = stream_trigger().envs(ministack::environment(&proxy.endpoint()));
     api.function(program, &format!("s3://{BUCKET}/prod"))
@@ -134,7 +134,7 @@ fn start_function(api: &RuntimeApi, proxy: &FaultyProxy) -> Running {
 async fn run(ministack: &MiniStack, seed: u64, count: usize) {
     let mut random = seed::generator("event source mapping", seed);
     let changes: Vec<Change> = Workload::new(Profile { seed, ..Profile::w1() }).take(count).collect();
-    let mut mapping = Mapping::start(ministack.port()).await;
+    let mut mapping = Mapping::start(ministack.port());
     let mut at = 0;
     let mut deliveries = 0;
     while at < changes.len() {

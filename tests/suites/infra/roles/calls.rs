@@ -28,7 +28,7 @@ impl Recorded {
             lambda.get_function_configuration().function_name(format!("{STACK}-{function}")).send().await.unwrap();
         let variables = deployed.environment.and_then(|environment| environment.variables).unwrap();
         let proxy = FaultyProxy::start(ministack.port());
-        let api = RuntimeApi::start().await;
+        let mut api = RuntimeApi::default();
         let mut program = program(&binary(name))
             .envs(ministack::environment(&proxy.endpoint()))
             .env("AWS_EC2_METADATA_DISABLED", "true");
