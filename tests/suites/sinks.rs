@@ -4,8 +4,12 @@
 //! 1,000,000 changes: at ten seconds to files and into a table, at three to new tables, each of which the emulator takes minutes for.
 //! `JOURNAL_SINKS_SECONDS` is another number of seconds. The default is a hundredth of that.
 
+#[path = "sinks/service.rs"]
+mod service;
 #[path = "sinks/settings.rs"]
 mod settings;
+#[path = "sinks/settings_stops.rs"]
+mod settings_stops;
 #[path = "sinks/several.rs"]
 mod several;
 #[path = "sinks/table.rs"]

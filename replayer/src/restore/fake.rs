@@ -38,6 +38,12 @@ pub(crate) struct FakeState {
     pub(crate) loses: HashSet<String>,
     pub(crate) settings: Vec<String>,
     pub(crate) refuses_settings: bool,
+    /// How many settings find the table busy with another change, and who then asks the restore to stop.
+    pub(crate) busy: u32,
+    pub(crate) stops_when_busy: Option<Interrupt>,
+    /// The setting that is never answered, and whether it is set all the same; who waits for that moment is told.
+    pub(crate) hangs_at: Option<(String, bool)>,
+    pub(crate) hung: Arc<tokio::sync::Notify>,
     pub(crate) describes_until_active: u32,
     /// Where objects for imports lie.
     pub(crate) imports_from: Option<Arc<MemoryStore>>,
@@ -253,19 +259,19 @@ impl TableService for FakeService {
     }
 
     async fn set_time_to_live(&self, _: &TableName, attribute: &str) -> Result<(), ServiceError> {
-        self.set(format!("ttl {attribute}"))
+        self.set(format!("ttl {attribute}")).await
     }
 
     async fn tag(&self, _: &str, tags: &[(String, String)]) -> Result<(), ServiceError> {
-        self.set(format!("{} tags", tags.len()))
+        self.set(format!("{} tags", tags.len())).await
     }
 
     async fn set_recovery(&self, _: &TableName, _: PointInTimeRecovery) -> Result<(), ServiceError> {
-        self.set("recovery".to_owned())
+        self.set("recovery".to_owned()).await
     }
 
     async fn protect(&self, _: &TableName) -> Result<(), ServiceError> {
-        self.set("protection".to_owned())
+        self.set("protection".to_owned()).await
     }
 }
 
@@ -399,23 +405,47 @@ impl ImportService for FakeService {
         _: &TableName,
         _: aws_sdk_dynamodb::types::StreamSpecification,
     ) -> Result<(), ServiceError> {
-        self.set("stream".to_owned())
+        self.set("stream".to_owned()).await
     }
 
     async fn set_class(&self, _: &TableName, _: aws_sdk_dynamodb::types::TableClass) -> Result<(), ServiceError> {
-        self.set("class".to_owned())
+        self.set("class".to_owned()).await
     }
 }
 
 impl FakeService {
-    fn set(&self, setting: String) -> Result<(), ServiceError> {
+    async fn set(&self, setting: String) -> Result<(), ServiceError> {
         self.begins()?;
+        let hangs = self.lock().hangs_at.take_if(|(at, _)| *at == setting);
+        if let Some((_, false)) = hangs {
+            self.hang().await;
+        }
+        self.set_now(setting)?;
+        if hangs.is_some() {
+            self.hang().await;
+        }
+        self.ends(())
+    }
+
+    fn set_now(&self, setting: String) -> Result<(), ServiceError> {
         let mut state = self.lock();
         if state.refuses_settings {
             return Err(ServiceError::Denied { reason: "not you".to_owned() });
         }
+        if let Some(left) = state.busy.checked_sub(1) {
+            state.busy = left;
+            if let Some(interrupt) = state.stops_when_busy.take() {
+                interrupt.trigger();
+            }
+            return Err(ServiceError::InUse);
+        }
         state.settings.push(setting);
-        drop(state);
-        self.ends(())
+        Ok(())
+    }
+
+    async fn hang(&self) {
+        let hung = Arc::clone(&self.lock().hung);
+        hung.notify_one();
+        std::future::pending::<()>().await;
     }
 }

@@ -52,7 +52,7 @@ pub use files::{FilesRun, TableFile};
 pub use groups::GroupedDigest;
 pub use import::{Import, ImportCompression, ImportService, ImportStatus, Staging, check as check_import};
 pub use read_back::{Difference, Differences};
-pub use run_file::{RunFile, RunState};
+pub use run_file::{Objects, RunFile, RunState};
 pub(crate) use service::classify;
 pub use service::{DynamoDb, ScanPage, SdkItem, ServiceError, TableService, TargetTable};
 pub use settings::Unset;
@@ -102,7 +102,7 @@ pub enum Step {
 }
 
 /// What a restore did.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RestoreReport {
     /// The table that was made.
     pub table: TableName,
@@ -116,8 +116,8 @@ pub struct RestoreReport {
     pub write_units: u64,
     /// Write units that the table turned away and that were tried again.
     pub refused_units: u64,
-    /// The state digest of the journal and, for the restore is proven, of the table.
-    pub digest: StateDigest,
+    /// The state digest of the journal and, for the restore is proven, of the table, in hexadecimal digits.
+    pub digest: String,
     /// Always true: a restore that is not proven ends in an error.
     pub proven: bool,
     /// Settings that could not be set, each with the command that does it.
@@ -164,6 +164,21 @@ impl Restore<'_> {
         (self.progress)(Step::Creating, 0, None);
         let pause = self.options.pause;
         let table = target::prepare(&*self.service, target, run, pause, self.interrupt).await?;
+        let mut report = match run.proof() {
+            Some(report) => report,
+            None => self.fill(target, table, run).await?,
+        };
+        (self.progress)(Step::Setting, 0, None);
+        let name = run.target().clone();
+        let mut setter = settings::Setter::new(&name, pause, self.interrupt);
+        settings::apply(&*self.service, report.arn.as_deref(), &target.settings, &mut setter).await?;
+        report.set(target, setter);
+        run.finish(&report)?;
+        Ok(report)
+    }
+
+    /// Writes the state into the table that was made, and proves it.
+    async fn fill(&self, target: &TargetPlan, table: TargetTable, run: &mut RunFile) -> Result<RestoreReport> {
         (self.progress)(Step::Counting, 0, None);
         let (store, selection, merge) = (Arc::clone(&self.store), self.selection.clone(), self.options.merge.clone());
         let survey = survey(store, self.plan, selection, merge, self.interrupt, run.confirmed()).await?;
@@ -177,24 +192,37 @@ impl Restore<'_> {
                 RestoreError::Differs { table: run.target().clone(), differences: Box::new(differences) }.into()
             );
         }
-        (self.progress)(Step::Setting, 0, None);
-        let arn = table.arn.as_deref();
-        let unset = settings::apply(&*self.service, run.target(), arn, &target.settings, pause).await;
-        let mut notes = target.notes.clone();
-        notes.extend(target.settings.notes.iter().cloned());
         let report = RestoreReport {
-            table: run.target().clone(),
-            arn: table.arn,
-            items: expected.total().items(),
             written: written.items,
             write_units: written.units,
             refused_units: written.refused,
-            digest: expected.total(),
-            proven: true,
-            unset,
-            notes,
+            ..RestoreReport::proven(target, &table, expected.total())
         };
-        run.finish(&report)?;
+        run.proven(table, report.clone(), None)?;
         Ok(report)
+    }
+}
+
+impl RestoreReport {
+    /// Of a table that was read back and has this digest; nothing is said yet of how it was filled.
+    fn proven(target: &TargetPlan, table: &TargetTable, digest: StateDigest) -> Self {
+        Self {
+            table: target.name.clone(),
+            arn: table.arn.clone(),
+            items: digest.items(),
+            written: digest.items(),
+            write_units: 0,
+            refused_units: 0,
+            digest: digest.to_string(),
+            proven: true,
+            unset: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Says what could not be set, and first what nobody tried to.
+    fn set(&mut self, target: &TargetPlan, setter: settings::Setter<'_>) {
+        self.unset = target.settings.by_hand.iter().map(Unset::from).chain(setter.unset()).collect();
+        self.notes = target.notes.iter().chain(&target.settings.notes).cloned().collect();
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use journal::model::{TableName, TimelineLabel};
 use serde::{Deserialize, Serialize};
 
+use super::RestoreReport;
 use super::document::{Source, read, remove, unreadable, write};
 use super::error::RestoreError;
 use super::service::TargetTable;
@@ -33,6 +34,25 @@ pub enum RunState {
         /// The key, in hexadecimal digits, up to which all items are in the table.
         confirmed: Option<String>,
     },
+    /// The table was read back and is what the journal says; what it has beside its items is being set. It may lose items from now
+    /// on, for time to live may delete some.
+    Proven {
+        /// How the table is known again.
+        table: TargetTable,
+        /// What will be reported.
+        report: Box<RestoreReport>,
+        /// Objects of an import, to be deleted, and their bytes.
+        objects: Option<Objects>,
+    },
+}
+
+/// The objects that an import was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objects {
+    /// How many.
+    pub count: usize,
+    /// Their bytes, together.
+    pub bytes: u64,
 }
 
 /// One table of a run.
@@ -281,6 +301,27 @@ impl RunFile {
     pub fn importing(&mut self, import: Option<String>) -> Result<(), RestoreError> {
         self.contents.state = RunState::Importing { import };
         self.save()
+    }
+
+    /// Notes that the table is what the journal says, and stores that: from now on its settings alone are missing.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn proven(
+        &mut self,
+        table: TargetTable,
+        report: RestoreReport,
+        objects: Option<Objects>,
+    ) -> Result<(), RestoreError> {
+        self.contents.state = RunState::Proven { table, report: Box::new(report), objects };
+        self.save()
+    }
+
+    /// What will be reported of the table, where it was proven before.
+    #[must_use]
+    pub fn proof(&self) -> Option<RestoreReport> {
+        let RunState::Proven { report, .. } = &self.contents.state else { return None };
+        Some(RestoreReport::clone(report))
     }
 
     /// Notes that all items up to `key` are in the table, and stores that.

@@ -10,6 +10,7 @@ use journal::model::{
 };
 use journal::store::WriteStore as _;
 use journal::store::memory::MemoryStore;
+use journal::table::recreate::{PointInTimeRecovery, SettingsAfter};
 
 use super::fake::FakeService;
 use super::*;
@@ -68,6 +69,27 @@ async fn journal(items: u64) -> Arc<MemoryStore> {
     let bytes = journal::documents::to_bytes(&start).unwrap();
     store.replace(&journal::layout::start_document(stream().timeline()), bytes).await.unwrap();
     store
+}
+
+/// All that a restore sets at its end.
+pub(crate) fn settings_of_all_kinds() -> SettingsAfter {
+    SettingsAfter {
+        time_to_live: Some("expiresAt".to_owned()),
+        tags: [("team name", "it's"), ("stage", "dev")].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        point_in_time_recovery: Some(PointInTimeRecovery { days: Some(7) }),
+        deletion_protection: true,
+        by_hand: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+/// Runs a restore until the service does not answer it, and ends it there.
+pub(crate) async fn kill_when_it_hangs(service: &FakeService, restore: impl Future<Output = Result<RestoreReport>>) {
+    let hung = Arc::clone(&service.lock().hung);
+    tokio::select! {
+        ended = restore => panic!("it ended: {ended:?}"),
+        () = hung.notified() => {}
+    }
 }
 
 pub(crate) struct Scene {

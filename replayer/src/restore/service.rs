@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableInputBuilder;
+use aws_sdk_dynamodb::operation::update_table::builders::UpdateTableFluentBuilder;
 use aws_sdk_dynamodb::types::{
     AttributeValue, PointInTimeRecoverySpecification, TableDescription, Tag, TimeToLiveSpecification,
 };
@@ -198,6 +199,22 @@ impl DynamoDb {
         *self.wire.write().unwrap_or_else(PoisonError::into_inner) = wire.map(Arc::new);
     }
 
+    /// Changes a table. The service refuses what is so already, or is on its way: where an answer was lost, or the run that goes on
+    /// had set it. So a table that refuses is looked at, and is as wanted when `is_so`.
+    pub(super) async fn changed(
+        &self,
+        table: &TableName,
+        request: UpdateTableFluentBuilder,
+        is_so: impl Fn(&TableDescription) -> bool,
+    ) -> Result<(), ServiceError> {
+        let error = match request.send().await.map_err(|error| classify(&error)) {
+            Err(error @ (ServiceError::Refused { .. } | ServiceError::InUse)) => error,
+            answer => return answer.map(drop),
+        };
+        let found = self.client.describe_table().table_name(table.as_str()).send().await.ok();
+        if found.and_then(|found| found.table).is_some_and(|found| is_so(&found)) { Ok(()) } else { Err(error) }
+    }
+
     /// A batch the client's own way, which finds endpoint, region and credentials, and corrects the clock.
     async fn put_by_client(&self, batch: &PutBatch) -> Result<Vec<usize>, ServiceError> {
         // Whoever asks paces the writes, and must hear of every one that was turned away.
@@ -311,7 +328,7 @@ impl TableService for DynamoDb {
 
     async fn protect(&self, table: &TableName) -> Result<(), ServiceError> {
         let request = self.client.update_table().table_name(table.as_str()).deletion_protection_enabled(true);
-        request.send().await.map(drop).map_err(|error| classify(&error))
+        self.changed(table, request, |found| found.deletion_protection_enabled() == Some(true)).await
     }
 }
 
@@ -344,7 +361,12 @@ impl ServiceError {
         let reason = said.text.clone();
         match said.code {
             Some("ResourceNotFoundException") => return Self::NotFound,
-            Some("ResourceInUseException" | "TableAlreadyExistsException") => return Self::InUse,
+            // The last is what a table answers for a while after its making when backups are to be switched on.
+            Some(
+                "ResourceInUseException" | "TableAlreadyExistsException" | "ContinuousBackupsUnavailableException",
+            ) => {
+                return Self::InUse;
+            }
             Some(
                 "ProvisionedThroughputExceededException"
                 | "ThrottlingException"

@@ -9,7 +9,7 @@ use journal::model::{AttributeValue, SequenceNumber};
 use journal::store::memory::{FaultPlan, FaultyStore};
 
 use super::fake::{FakeService, FakeState, Fault};
-use super::scene::{Scene, stream};
+use super::scene::{Scene, kill_when_it_hangs, settings_of_all_kinds, stream};
 use super::*;
 use crate::cut::Cut;
 
@@ -152,6 +152,75 @@ async fn a_restore_killed_at_any_read_of_the_journal_goes_on_and_makes_one_table
         assert!(!scene.path().exists(), "a proven run leaves nothing behind");
     }
     assert!(killed >= 4, "{killed}");
+}
+
+/// The process ends while a setting is made: before the service has it, or before its answer. The run knows that the table was
+/// proven: nothing is read or written again, and what time to live has deleted since is not missed.
+#[tokio::test]
+async fn a_run_killed_at_any_setting_goes_on_with_the_settings_alone() {
+    let settings = ["2 tags", "recovery", "ttl expiresAt", "protection"];
+    for (setting, done) in settings.iter().flat_map(|setting| [(setting, false), (setting, true)]) {
+        let mut scene = Scene::new(60).await;
+        scene.target.settings = settings_of_all_kinds();
+        let service = FakeService::with(FakeState::default());
+        service.lock().hangs_at = Some(((*setting).to_owned(), done));
+        kill_when_it_hangs(&service, scene.restore(&service, &mut scene.run())).await;
+        let before = {
+            let mut state = service.lock();
+            state.items.pop_first();
+            (state.puts, state.scanned)
+        };
+        let mut run = RunFile::load(&scene.path()).unwrap();
+        let report = scene.restore(&service, &mut run).await.unwrap();
+        assert_eq!((report.items, report.written, report.unset), (60, 60, Vec::new()), "{setting}, done {done}");
+        let state = service.lock();
+        assert_eq!(((state.puts, state.scanned), state.made), (before, 1), "{setting}, done {done}");
+        let mut set = state.settings.clone();
+        assert_eq!(set.pop().as_deref(), Some("protection"));
+        assert!(settings[..3].iter().all(|setting| set.iter().any(|set| set == setting)), "{set:?}");
+        assert!(!scene.path().exists(), "a run whose settings are made leaves nothing behind");
+    }
+}
+
+#[tokio::test]
+async fn a_proven_run_sets_nothing_on_a_table_it_did_not_make() {
+    let mut scene = Scene::new(5).await;
+    scene.target.settings = settings_of_all_kinds();
+    let service = FakeService::with(FakeState::default());
+    service.lock().hangs_at = Some(("2 tags".to_owned(), false));
+    kill_when_it_hangs(&service, scene.restore(&service, &mut scene.run())).await;
+    let mut run = RunFile::load(&scene.path()).unwrap();
+    let other = FakeService::with(FakeState { made: 5, ..FakeState::default() });
+    other.create(CreateTableInputBuilder::default()).await.unwrap();
+    let error = scene.restore(&other, &mut run).await.unwrap_err();
+    assert!(error.to_string().contains("is not the one that run r1 made"), "{error}");
+    let gone = FakeService::with(FakeState::default());
+    assert!(scene.restore(&gone, &mut run).await.unwrap_err().to_string().contains("is gone"));
+    assert!(other.lock().settings.is_empty() && gone.lock().settings.is_empty());
+}
+
+#[tokio::test]
+async fn settings_wait_for_a_table_that_is_being_changed_and_can_be_stopped_meanwhile() {
+    let mut scene = Scene::new(5).await;
+    scene.target.settings = settings_of_all_kinds();
+    let service = FakeService::with(FakeState { busy: 11, ..FakeState::default() });
+    assert_eq!(scene.restore(&service, &mut scene.run()).await.unwrap().unset, []);
+    assert_eq!(service.lock().settings.len(), 4);
+
+    // It never becomes free: what was asked for is told, and the rest is set.
+    let service = FakeService::with(FakeState { busy: 12, ..FakeState::default() });
+    let unset = scene.restore(&service, &mut scene.run()).await.unwrap().unset;
+    assert_eq!(unset.iter().map(|unset| unset.setting.as_str()).collect::<Vec<_>>(), ["tags"]);
+    assert_eq!(service.lock().settings, ["recovery", "ttl expiresAt", "protection"]);
+
+    let service = FakeService::with(FakeState { busy: u32::MAX, ..FakeState::default() });
+    service.lock().stops_when_busy = Some(scene.interrupt.clone());
+    let error = scene.restore(&service, &mut scene.run()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Interrupted, "{error}");
+    service.lock().busy = 0;
+    scene.interrupt = Interrupt::never();
+    let mut run = RunFile::load(&scene.path()).unwrap();
+    assert_eq!(scene.restore(&service, &mut run).await.unwrap().unset, []);
 }
 
 /// Services by the names of their tables, for restores of several.

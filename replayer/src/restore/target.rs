@@ -128,16 +128,21 @@ pub(super) async fn prepare(
         (RunState::Importing { .. }, _) => {
             return Err(RestoreError::OtherSink { run: run.run().to_owned(), table: name });
         }
-        (RunState::Writing { .. }, None) => {
-            return Err(RestoreError::Gone { table: name, run: run.run().to_owned() });
-        }
-        (RunState::Writing { table: made, .. }, Some(found)) => {
-            if let Some(reason) = made.differs_from(&found) {
-                return Err(RestoreError::Another { table: name, run: run.run().to_owned(), reason });
-            }
+        (RunState::Writing { table: made, .. } | RunState::Proven { table: made, .. }, found) => {
+            check_made(run, &made, found)?;
         }
     }
     wait_until_active(service, run, pause, interrupt).await
+}
+
+/// Makes sure that the table which was found is the one that the run made.
+pub(super) fn check_made(run: &RunFile, made: &TargetTable, found: Option<TargetTable>) -> Result<(), RestoreError> {
+    let (table, run) = (run.target().clone(), run.run().to_owned());
+    match found.map(|found| made.differs_from(&found)) {
+        None => Err(RestoreError::Gone { table, run }),
+        Some(Some(reason)) => Err(RestoreError::Another { table, run, reason }),
+        Some(None) => Ok(()),
+    }
 }
 
 pub(super) async fn describe<S: TableService + ?Sized>(

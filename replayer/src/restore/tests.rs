@@ -1,11 +1,10 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use journal::error::Kind;
 use journal::model::{AttributeValue, Attributes, KeyAttribute, KeyAttributes, KeyType, Second};
-use journal::table::recreate::PointInTimeRecovery;
 
 use super::fake::{FakeService, FakeState, Fault};
-use super::scene::{Scene, options, stream};
+use super::scene::{Scene, options, settings_of_all_kinds, stream};
 use super::*;
 use crate::cut::Cut;
 
@@ -104,22 +103,15 @@ async fn numbers_that_the_service_spells_otherwise_are_equal() {
 #[tokio::test]
 async fn settings_come_after_the_proof_and_what_cannot_be_set_is_told_with_its_command() {
     let mut scene = Scene::new(3).await;
-    scene.target.settings = journal::table::recreate::SettingsAfter {
-        time_to_live: Some("expiresAt".to_owned()),
-        tags: BTreeMap::from([("team name".to_owned(), "it's".to_owned())]),
-        point_in_time_recovery: Some(PointInTimeRecovery { days: Some(7) }),
-        deletion_protection: true,
-        by_hand: Vec::new(),
-        notes: Vec::new(),
-    };
+    scene.target.settings = settings_of_all_kinds();
     let service = FakeService::with(FakeState::default());
     assert!(scene.restore(&service, &mut scene.run()).await.unwrap().unset.is_empty());
-    assert_eq!(service.lock().settings, ["1 tags", "recovery", "ttl expiresAt", "protection"]);
+    assert_eq!(service.lock().settings, ["2 tags", "recovery", "ttl expiresAt", "protection"]);
 
     let refusing = FakeService::with(FakeState { refuses_settings: true, ..FakeState::default() });
     let unset = scene.restore(&refusing, &mut scene.run()).await.unwrap().unset;
     let commands: Vec<&str> = unset.iter().map(|unset| unset.command.as_str()).collect();
-    assert!(commands[0].ends_with("--tags Key='team name',Value='it'\\''s'"), "{commands:?}");
+    assert!(commands[0].ends_with("--tags Key=stage,Value=dev Key='team name',Value='it'\\''s'"), "{commands:?}");
     assert!(commands[1].ends_with("PointInTimeRecoveryEnabled=true,RecoveryPeriodInDays=7"));
     assert!(commands[2].ends_with("Enabled=true,AttributeName=expiresAt"));
     assert!(commands[3].ends_with("--deletion-protection-enabled"));

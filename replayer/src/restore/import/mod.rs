@@ -17,7 +17,7 @@ use journal::error::Result;
 use journal::store::{Location, WriteStore};
 
 use super::error::RestoreError;
-use super::run_file::{RunFile, RunState};
+use super::run_file::{Objects, RunFile, RunState};
 use super::service::{ServiceError, TargetTable};
 use super::target::{self, TargetPlan};
 use super::{Restore, RestoreReport, Step, read_back, settings};
@@ -96,6 +96,41 @@ impl Restore<'_> {
         run: &mut RunFile,
     ) -> Result<RestoreReport> {
         check(target)?;
+        let (mut report, objects) = match run.state().clone() {
+            RunState::Proven { table, report, objects } => {
+                target::check_made(run, &table, self.described(service, run).await?)?;
+                (*report, objects)
+            }
+            _ => self.fill_by_import(service, staging, target, run).await?,
+        };
+        (self.progress)(Step::Setting, 0, None);
+        let (name, pause) = (run.target().clone(), self.options.pause);
+        let mut setter = settings::Setter::new(&name, pause, self.interrupt);
+        service::after_import(service, run, &target.input, &mut setter, (pause, self.interrupt)).await?;
+        settings::apply(service, report.arn.as_deref(), &target.settings, &mut setter).await?;
+        report.set(target, setter);
+        if let Some(objects) = objects {
+            stage::delete(objects, staging, run).await?;
+            report.notes.push(format!(
+                "it was imported from {} objects of {} bytes below s3://{}/{}, which are deleted",
+                objects.count,
+                objects.bytes,
+                staging.bucket,
+                staging.key_prefix(&run.part_name())
+            ));
+        }
+        run.finish(&report)?;
+        Ok(report)
+    }
+
+    /// Has the state imported into a new table, and proves it.
+    async fn fill_by_import(
+        &self,
+        service: &dyn ImportService,
+        staging: &Staging,
+        target: &TargetPlan,
+        run: &mut RunFile,
+    ) -> Result<(RestoreReport, Option<Objects>)> {
         let mut state = match run.state().clone() {
             RunState::Planned => {
                 if self.described(service, run).await?.is_some() {
@@ -104,7 +139,7 @@ impl Restore<'_> {
                 ImportState::default()
             }
             RunState::Importing { import } => ImportState { import },
-            RunState::Creating | RunState::Writing { .. } => {
+            RunState::Creating | RunState::Writing { .. } | RunState::Proven { .. } => {
                 let (run, table) = (run.run().to_owned(), run.target().clone());
                 return Err(RestoreError::OtherSink { run, table }.into());
             }
@@ -126,34 +161,9 @@ impl Restore<'_> {
             let table = run.target().clone();
             return Err(RestoreError::Differs { table, differences: Box::new(differences) }.into());
         }
-        (self.progress)(Step::Setting, 0, None);
-        let pause = self.options.pause;
-        let mut unset = service::after_import(service, run, &target.input, pause, self.interrupt).await?;
-        unset.extend(settings::apply(service, run.target(), table.arn.as_deref(), &target.settings, pause).await);
-        staged.delete(staging).await?;
-        let mut notes = target.notes.clone();
-        notes.extend(target.settings.notes.iter().cloned());
-        notes.push(format!(
-            "it was imported from {} objects of {} bytes below s3://{}/{}, which are deleted",
-            staged.names.len(),
-            staged.bytes,
-            staging.bucket,
-            staging.key_prefix(&run.part_name())
-        ));
-        let report = RestoreReport {
-            table: run.target().clone(),
-            arn: table.arn,
-            items: expected.items(),
-            written: expected.items(),
-            write_units: 0,
-            refused_units: 0,
-            digest: expected,
-            proven: true,
-            unset,
-            notes,
-        };
-        run.finish(&report)?;
-        Ok(report)
+        let (report, objects) = (RestoreReport::proven(target, &table, expected), Some(staged.objects));
+        run.proven(table, report.clone(), objects)?;
+        Ok((report, objects))
     }
 
     async fn described(&self, service: &dyn ImportService, run: &RunFile) -> Result<Option<TargetTable>, RestoreError> {

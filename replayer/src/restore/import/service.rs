@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableInputBuilder;
 use aws_sdk_dynamodb::types::{
     BillingMode, ImportStatus as SdkStatus, InputCompressionType, InputFormat, S3BucketSource, StreamSpecification,
-    TableClass, TableCreationParameters,
+    TableClass, TableCreationParameters, TableDescription,
 };
 use journal::interrupt::Interrupt;
 use journal::model::TableName;
@@ -14,7 +14,7 @@ use journal::model::TableName;
 use super::super::error::RestoreError;
 use super::super::run_file::RunFile;
 use super::super::service::{DynamoDb, ServiceError, TableService, classify};
-use super::super::settings::{self, Unset};
+use super::super::settings::Setter;
 use super::super::target;
 use super::stage::ImportCompression;
 
@@ -136,13 +136,14 @@ impl ImportService for DynamoDb {
     }
 
     async fn set_stream(&self, table: &TableName, stream: StreamSpecification) -> Result<(), ServiceError> {
-        let request = self.client().update_table().table_name(table.as_str()).stream_specification(stream);
-        request.send().await.map(drop).map_err(|error| classify(&error))
+        let request = self.client().update_table().table_name(table.as_str()).stream_specification(stream.clone());
+        self.changed(table, request, |found| found.stream_specification() == Some(&stream)).await
     }
 
     async fn set_class(&self, table: &TableName, class: TableClass) -> Result<(), ServiceError> {
-        let request = self.client().update_table().table_name(table.as_str()).table_class(class);
-        request.send().await.map(drop).map_err(|error| classify(&error))
+        let request = self.client().update_table().table_name(table.as_str()).table_class(class.clone());
+        let of = |found: &TableDescription| found.table_class_summary().and_then(|summary| summary.table_class.clone());
+        self.changed(table, request, |found| of(found).as_ref() == Some(&class)).await
     }
 }
 
@@ -152,28 +153,25 @@ pub(super) async fn after_import(
     service: &dyn ImportService,
     run: &RunFile,
     input: &CreateTableInputBuilder,
-    pause: Duration,
-    interrupt: &Interrupt,
-) -> Result<Vec<Unset>, RestoreError> {
+    setter: &mut Setter<'_>,
+    (pause, interrupt): (Duration, &Interrupt),
+) -> Result<(), RestoreError> {
     let table = run.target();
-    let mut unset = Vec::new();
     if let Some(stream) = input.get_stream_specification().clone().filter(|stream| stream.stream_enabled) {
-        let view = stream.stream_view_type.clone().map(|view| view.as_str().to_owned()).unwrap_or_default();
-        let result = settings::again(pause, || service.set_stream(table, stream.clone())).await;
-        settings::note(&mut unset, "stream", result, || {
+        let command = || {
+            let view = stream.stream_view_type.clone().map(|view| view.as_str().to_owned()).unwrap_or_default();
             format!(
                 "aws dynamodb update-table --table-name {table} --stream-specification \
                  StreamEnabled=true,StreamViewType={view}"
             )
-        });
+        };
+        setter.set("stream", command, || service.set_stream(table, stream.clone())).await?;
         target::wait_until_active(service, run, pause, interrupt).await?;
     }
     if let Some(class) = input.get_table_class().clone().filter(|class| *class != TableClass::Standard) {
-        let result = settings::again(pause, || service.set_class(table, class.clone())).await;
-        settings::note(&mut unset, "table class", result, || {
-            format!("aws dynamodb update-table --table-name {table} --table-class {}", class.as_str())
-        });
+        let command = || format!("aws dynamodb update-table --table-name {table} --table-class {}", class.as_str());
+        setter.set("table class", command, || service.set_class(table, class.clone())).await?;
         target::wait_until_active(service, run, pause, interrupt).await?;
     }
-    Ok(unset)
+    Ok(())
 }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::super::error::RestoreError;
 use super::super::groups::GroupedDigest;
-use super::super::run_file::RunFile;
+use super::super::run_file::{Objects, RunFile};
 use super::super::{Restore, Step};
 use super::Staging;
 use crate::digest::ItemHash;
@@ -55,18 +55,19 @@ impl ImportCompression {
 #[derive(Debug)]
 pub(super) struct Staged {
     pub(super) expected: GroupedDigest,
-    pub(super) names: Vec<String>,
-    pub(super) bytes: u64,
+    pub(super) objects: Objects,
 }
 
-impl Staged {
-    /// Deletes the objects.
-    pub(super) async fn delete(&self, staging: &Staging) -> Result<()> {
-        for name in &self.names {
-            staging.store.delete(name).await?;
-        }
-        Ok(())
+/// Deletes the objects of a run.
+pub(super) async fn delete(objects: Objects, staging: &Staging, run: &RunFile) -> Result<()> {
+    for number in 0..objects.count {
+        staging.store.delete(&object_name(staging, run, number)).await?;
     }
+    Ok(())
+}
+
+fn object_name(staging: &Staging, run: &RunFile, number: usize) -> String {
+    format!("{}{number:05}.json.{}", Staging::folder(&run.part_name()), staging.compression.ending())
 }
 
 /// Puts the whole selected state.
@@ -102,31 +103,29 @@ pub(super) async fn stage(restore: &Restore<'_>, staging: &Staging, run: &RunFil
         finished.map_err(|_| RestoreError::Lost { doing: "staging", table: table.clone() })??;
         Ok::<GroupedDigest, journal::error::Error>(digest)
     };
-    let folder = Staging::folder(&run.part_name());
     let put = async {
-        let (mut names, mut bytes, mut items) = (Vec::new(), 0u64, 0u64);
+        let (mut objects, mut items) = (Objects { count: 0, bytes: 0 }, 0u64);
         while let Some((object, more)) = receiver.recv().await {
-            let name = format!("{folder}{:05}.json.{}", names.len(), staging.compression.ending());
-            bytes += u64::try_from(object.len()).unwrap_or(u64::MAX);
-            let put = staging.store.put_new(&name, object).await;
+            objects.bytes += u64::try_from(object.len()).unwrap_or(u64::MAX);
+            let put = staging.store.put_new(&object_name(staging, run, objects.count), object).await;
             if let Err(error) = put {
                 // The builder must not wait for one who takes no more.
                 receiver.close();
                 return Err(error.into());
             }
-            names.push(name);
+            objects.count += 1;
             items += more;
             (restore.progress)(Step::Staging, items, None);
         }
-        Ok::<(Vec<String>, u64), journal::error::Error>((names, bytes))
+        Ok::<Objects, journal::error::Error>(objects)
     };
     let (visited, put) = tokio::join!(visit, put);
-    let (names, bytes) = put?;
+    let objects = put?;
     let expected = visited.map_err(|error| match error.kind() {
         Kind::Interrupted => RestoreError::Interrupted { doing: "staging", table: run.target().clone() }.into(),
         _ => error,
     })?;
-    Ok(Staged { expected, names, bytes })
+    Ok(Staged { expected, objects })
 }
 
 fn failed(error: &std::io::Error) -> RestoreError {

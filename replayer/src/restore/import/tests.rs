@@ -1,12 +1,12 @@
 use std::io::Read as _;
 
-use aws_sdk_dynamodb::types::{KeyType, LocalSecondaryIndex, Projection, ProjectionType};
+use aws_sdk_dynamodb::types::{KeyType, LocalSecondaryIndex, Projection, ProjectionType, TableClass};
 use journal::error::Kind;
 use journal::store::ReadStore as _;
 use journal::store::memory::{FaultPlan, FaultyStore, MemoryStore};
 
 use super::super::fake::{FakeService, FakeState};
-use super::super::scene::{Scene, options};
+use super::super::scene::{Scene, kill_when_it_hangs, options, settings_of_all_kinds};
 use super::*;
 
 /// A place for objects and a service that reads them from there.
@@ -63,8 +63,7 @@ async fn objects_are_lines_of_dynamodb_json_in_no_order_of_keys_and_the_same_eac
     let staging = imports.staging(ImportCompression::Gzip);
     let staged = stage::stage(&restoring, &staging, &scene.run()).await.unwrap();
     let again = stage::stage(&restoring, &staging, &scene.run()).await.unwrap();
-    assert_eq!((&staged.names, staged.bytes), (&again.names, again.bytes));
-    assert_eq!(staged.names, ["r1/00000.json.gz"]);
+    assert_eq!((staged.objects, staged.objects.count), (again.objects, 1));
     let object = imports.store.get("r1/00000.json.gz").await.unwrap();
     let mut text = String::new();
     flate2::read::GzDecoder::new(&*object).read_to_string(&mut text).unwrap();
@@ -133,6 +132,39 @@ async fn an_import_stopped_at_any_call_goes_on_and_imports_once() {
             let state = imports.service.lock();
             assert_eq!((state.items.len(), state.made), (60, 1), "call {call}, after {after}");
         }
+    }
+}
+
+/// As of a restore by writes; what an import cannot make comes first.
+#[tokio::test]
+async fn an_import_killed_at_any_setting_goes_on_with_the_settings_alone() {
+    let settings = ["stream", "class", "2 tags", "recovery", "ttl expiresAt", "protection"];
+    for (setting, done) in settings.iter().flat_map(|setting| [(setting, false), (setting, true)]) {
+        let (mut scene, imports) = (Scene::new(60).await, Imports::new());
+        scene.target.settings = settings_of_all_kinds();
+        scene.target.input = scene.target.input.table_class(TableClass::StandardInfrequentAccess);
+        imports.service.lock().hangs_at = Some(((*setting).to_owned(), done));
+        let mut run = scene.run();
+        let restore = imports.restore(&scene, &mut run, ImportCompression::Zstd);
+        kill_when_it_hangs(&imports.service, restore).await;
+        assert_eq!(imports.store.list_all("").await.unwrap().len(), 1);
+        let scanned = {
+            let mut state = imports.service.lock();
+            state.items.pop_first();
+            state.scanned
+        };
+        let mut run = RunFile::load(&scene.path()).unwrap();
+        let report = imports.restore(&scene, &mut run, ImportCompression::Zstd).await.unwrap();
+        assert_eq!((report.items, report.unset), (60, Vec::new()), "{setting}, done {done}");
+        assert!(report.notes.iter().any(|note| note.contains("from 1 objects of ")), "{:?}", report.notes);
+        assert!(imports.store.list_all("").await.unwrap().is_empty() && !scene.path().exists());
+        let state = imports.service.lock();
+        assert_eq!((state.scanned, state.made), (scanned, 1), "{setting}, done {done}");
+        let mut set = state.settings.clone();
+        let repeated = set.len() - settings.len();
+        // What was made before the kill is made once more.
+        assert_eq!(set.split_off(repeated), settings, "{setting}, done {done}");
+        assert_eq!(set, settings[..repeated]);
     }
 }
 
