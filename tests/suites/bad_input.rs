@@ -9,10 +9,14 @@ mod kills;
 mod locations;
 #[path = "bad_input/replays.rs"]
 mod replays;
+#[path = "sinks/service.rs"]
+mod service;
 #[path = "bad_input/sources.rs"]
 mod sources;
 #[path = "bad_input/stops.rs"]
 mod stops;
+#[path = "bad_input/tables.rs"]
+mod tables;
 
 use std::path::{Path, PathBuf};
 
