@@ -12,8 +12,16 @@ use std::time::{Duration, Instant};
 
 use crate::supervisor::without_settings;
 
+/// Names an optimised `replay`, for suites at a scale at which ours would take hours.
+const REPLAY: &str = "JOURNAL_TEST_REPLAY";
+/// For how many minutes a program may run, at such a scale; without it, five.
+const PATIENCE: &str = "JOURNAL_TEST_PATIENCE_MINUTES";
+
 /// How long a program may run, or a line may be waited for, before the test fails.
-const PATIENCE: Duration = Duration::from_mins(5);
+fn patience() -> Duration {
+    let minutes = std::env::var(PATIENCE).map_or(5, |minutes| minutes.parse().expect("a number of minutes"));
+    Duration::from_mins(minutes)
+}
 
 /// A program that is about to be run.
 #[derive(Debug)]
@@ -27,10 +35,13 @@ pub fn journal() -> Program {
     Program::new(&binary("journal"))
 }
 
-/// `replay`, as built in the same profile as the test.
+/// `replay`, as built in the same profile as the test, or the one that the test command built for it.
 #[must_use]
 pub fn replay() -> Program {
-    Program::new(&binary("replay"))
+    match std::env::var_os(REPLAY).filter(|path| !path.is_empty()) {
+        Some(path) => Program::new(path.as_ref()),
+        None => Program::new(&binary("replay")),
+    }
 }
 
 /// `stream-trigger`, as built in the same profile as the test.
@@ -171,7 +182,7 @@ impl Program {
     /// Runs it to its end.
     ///
     /// # Panics
-    /// When it does not end within five minutes.
+    /// When it does not end in time: five minutes, if nothing else is said.
     #[must_use]
     pub fn run(self) -> Finished {
         self.start().wait()
@@ -206,7 +217,7 @@ impl Running {
     /// Waits for a line of standard output that holds `text` and gives it.
     ///
     /// # Panics
-    /// When the output ends without one, or none comes within five minutes.
+    /// When the output ends without one, or none comes in time, as [`Program::run`].
     #[must_use]
     pub fn wait_for_output(&self, text: &str) -> String {
         self.stdout.wait_for(text).unwrap_or_else(|| panic!("{text:?} was never printed: {}", self.so_far()))
@@ -239,7 +250,7 @@ impl Running {
     /// program, not the system, decides what becomes of it.
     #[must_use]
     pub fn interrupt(mut self) -> Finished {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         while self.runs() && !handles_interrupts(self.id()) {
             assert!(Instant::now() < deadline, "the program never listened to signals: {}", self.so_far());
             std::thread::sleep(Duration::from_millis(1));
@@ -258,10 +269,10 @@ impl Running {
     /// Waits for its end.
     ///
     /// # Panics
-    /// When it does not end within five minutes.
+    /// As [`Program::run`].
     #[must_use]
     pub fn wait(mut self) -> Finished {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
@@ -334,13 +345,13 @@ impl Captured {
     fn wait_for(&self, text: &str) -> Option<String> {
         let find = |lines: &Lines| lines.text.lines().find(|line| line.contains(text)).map(str::to_owned);
         let waits = |lines: &mut Lines| !lines.ended && find(lines).is_none();
-        let (lines, _) = self.shared.1.wait_timeout_while(self.shared.0.lock().unwrap(), PATIENCE, waits).unwrap();
+        let (lines, _) = self.shared.1.wait_timeout_while(self.shared.0.lock().unwrap(), patience(), waits).unwrap();
         find(&lines)
     }
 
     fn to_end(&self) -> String {
         let waits = |lines: &mut Lines| !lines.ended;
-        let (lines, _) = self.shared.1.wait_timeout_while(self.shared.0.lock().unwrap(), PATIENCE, waits).unwrap();
+        let (lines, _) = self.shared.1.wait_timeout_while(self.shared.0.lock().unwrap(), patience(), waits).unwrap();
         lines.text.clone()
     }
 }
