@@ -57,24 +57,27 @@ impl EncodedItem {
         self.entries.is_empty()
     }
 
-    /// The image without the attributes of `keys`; `Err` names one that is missing or has another value.
+    /// The image without the attributes of `keys`, one or two; `Err` names one that is missing or has another value.
     pub(super) fn image_without<'k>(&self, keys: &'k Attributes) -> Result<Result<Image, ImageError>, &'k str> {
-        let mut expected = Vec::with_capacity(64);
-        for (name, value) in keys {
-            expected.clear();
-            put_key_value(&mut expected, value);
-            let entry = self.entries.iter().find(|entry| entry.name(&self.bytes) == name.as_bytes());
-            if entry.is_none_or(|entry| entry.value(&self.bytes) != expected) {
-                return Err(name);
+        let (mut of_key, mut left) = ([usize::MAX; 2], self.bytes.len());
+        for (number, (name, value)) in keys.iter().enumerate() {
+            let at = self.entries.iter().position(|entry| entry.name(&self.bytes) == name.as_bytes());
+            let entry = at.and_then(|at| self.entries.get(at));
+            match (entry, at, of_key.get_mut(number)) {
+                (Some(entry), Some(at), Some(place)) if is_key_value(entry.value(&self.bytes), value) => {
+                    *place = at;
+                    left -= entry.end - entry.start;
+                }
+                _ => return Err(name),
             }
         }
-        let of_key = |entry: &&Entry| keys.keys().any(|key| key.as_bytes() == entry.name(&self.bytes));
-        let left = self.bytes.len() - self.entries.iter().filter(of_key).map(|e| e.end - e.start).sum::<usize>();
         // Exactly as much as is needed: bytes that are shared later need no other place for it then.
         let mut image = Vec::with_capacity(left + 1);
         put_int(&mut image, self.entries.len() - keys.len());
-        for entry in self.entries.iter().filter(|entry| !of_key(entry)) {
-            image.extend_from_slice(entry.whole(&self.bytes));
+        for (at, entry) in self.entries.iter().enumerate() {
+            if !of_key.contains(&at) {
+                image.extend_from_slice(entry.whole(&self.bytes));
+            }
         }
         if image.len() > IMAGE_BYTES_MAX {
             return Ok(Err(ImageError::Size { found: image.len() }));
@@ -115,16 +118,22 @@ const L: u8 = 7;
 const NULL: u8 = 8;
 const BOOL: u8 = 9;
 
-/// A value that can be of a key; others equal nothing.
-fn put_key_value(out: &mut Vec<u8>, value: &AttributeValue) {
+/// Whether an encoded value is one that can be of a key; others equal nothing.
+fn is_key_value(encoded: &[u8], value: &AttributeValue) -> bool {
     let (tag, bytes) = match value {
         AttributeValue::S(text) => (S, text.as_bytes()),
         AttributeValue::N(number) => (N, number.as_str().as_bytes()),
         AttributeValue::B(bytes) => (B, bytes.as_slice()),
-        _ => return,
+        _ => return false,
     };
-    out.push(tag);
-    put_bytes(out, bytes);
+    match u8::try_from(bytes.len()) {
+        Ok(length) if length <= 250 => encoded.strip_prefix(&[tag, length]) == Some(bytes),
+        _ => {
+            let mut expected = vec![tag];
+            put_bytes(&mut expected, bytes);
+            encoded == expected
+        }
+    }
 }
 
 /// Puts a count where one byte was kept for it.

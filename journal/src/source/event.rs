@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -88,29 +88,17 @@ fn decode_sound(bytes: &[u8]) -> Option<Vec<StreamRecord>> {
     if nested_deeper_than(bytes, DOCUMENT_LEVELS_MAX) {
         return None;
     }
-    let event: SoundEvent<'_> = sonic_rs::from_slice(bytes).ok()?;
-    let mut records: Vec<StreamRecord> = Vec::with_capacity(event.records.len());
-    for record in event.records {
-        let decoded = record.into_record_like(None, records.last()).ok()?;
-        records.push(decoded);
-    }
-    Some(records)
+    let event: SoundEvent = sonic_rs::from_slice(bytes).ok()?;
+    Some(event.records)
 }
 
 /// Whether JSON goes down more than `levels` lists and objects. What is no JSON may be called either.
 fn nested_deeper_than(json: &[u8], levels: usize) -> bool {
-    let (mut bytes, mut depth) = (json.iter(), 0usize);
-    while let Some(byte) = bytes.next() {
+    let (mut rest, mut depth) = (json, 0usize);
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
         match byte {
-            b'"' => loop {
-                match bytes.next() {
-                    Some(b'\\') => {
-                        bytes.next();
-                    }
-                    Some(b'"') | None => break,
-                    Some(_) => {}
-                }
-            },
+            b'"' => rest = behind_text(rest),
             b'[' | b'{' => {
                 depth += 1;
                 if depth > levels {
@@ -124,10 +112,42 @@ fn nested_deeper_than(json: &[u8], levels: usize) -> bool {
     false
 }
 
+/// What follows a text's closing quote; nothing where it has none. Looks at eight bytes at once: this is most of a document.
+fn behind_text(mut json: &[u8]) -> &[u8] {
+    /// The high bit of each byte that is `byte`, up to the first one; above that also of others.
+    fn first_of(word: u64, byte: u8) -> u64 {
+        let zero_where_equal = word ^ u64::from_ne_bytes([byte; 8]);
+        zero_where_equal.wrapping_sub(u64::from_ne_bytes([0x01; 8])) & !zero_where_equal & u64::from_ne_bytes([0x80; 8])
+    }
+    while let Some(eight) = json.first_chunk() {
+        let word = u64::from_le_bytes(*eight);
+        let found = first_of(word, b'"') | first_of(word, b'\\');
+        if found == 0 {
+            json = json.get(8..).unwrap_or_default();
+            continue;
+        }
+        let at = usize::try_from(found.trailing_zeros() / 8).unwrap_or(0);
+        let escape = json.get(at) == Some(&b'\\');
+        json = json.get(at + 1 + usize::from(escape)..).unwrap_or_default();
+        if !escape {
+            return json;
+        }
+    }
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => break,
+            b'\\' => _ = bytes.next(),
+            _ => {}
+        }
+    }
+    bytes.as_slice()
+}
+
 /// A document whose records are read where they stand. What it has beside them is skipped with a bound on depth, which a
 /// derived reader would leave to the parser.
-struct SoundEvent<'a> {
-    records: Vec<EventRecord<'a>>,
+struct SoundEvent {
+    records: Vec<StreamRecord>,
 }
 
 #[derive(Deserialize)]
@@ -138,22 +158,22 @@ enum EventField {
     Other,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for SoundEvent<'a> {
+impl<'de> Deserialize<'de> for SoundEvent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct EventVisitor;
 
         impl<'de> Visitor<'de> for EventVisitor {
-            type Value = SoundEvent<'de>;
+            type Value = SoundEvent;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an event as an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SoundEvent<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SoundEvent, A::Error> {
                 let mut records = None;
                 while let Some(field) = map.next_key()? {
                     match field {
-                        EventField::Records => set(&mut records, "Records", Some(map.next_value()?))?,
+                        EventField::Records => set(&mut records, "Records", Some(map.next_value_seed(Records)?))?,
                         EventField::Other => map.next_value_seed(Ignored::default())?,
                     }
                 }
@@ -162,6 +182,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for SoundEvent<'a> {
         }
 
         deserializer.deserialize_map(EventVisitor)
+    }
+}
+
+/// Reads records and puts each together before it reads the next one: what was read of one is at hand then, and let go of.
+struct Records;
+
+impl<'de> DeserializeSeed<'de> for Records {
+    type Value = Vec<StreamRecord>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Records {
+    type Value = Vec<StreamRecord>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of stream records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+        let mut records: Vec<StreamRecord> = Vec::new();
+        while let Some(record) = sequence.next_element::<EventRecord<'_>>()? {
+            records.push(record.into_record_like(None, records.last()).map_err(A::Error::custom)?);
+        }
+        Ok(records)
     }
 }
 

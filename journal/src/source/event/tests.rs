@@ -354,6 +354,17 @@ fn nesting_is_counted_outside_of_strings_alone() {
 }
 
 proptest! {
+    /// A text of any length and with escapes anywhere ends where it was written to end.
+    #[test]
+    fn a_text_ends_at_its_closing_quote(text in r#"[ab\"\\\u{e9}]{0,40}"#, behind in r#"[ab\"\\\[]{0,20}"#) {
+        let json = format!("{}{behind}", serde_json::to_string(&text).unwrap());
+        let (_, inside) = json.as_bytes().split_first().unwrap();
+        prop_assert_eq!(behind_text(inside), behind.as_bytes());
+        // Nothing is behind a text that does not end.
+        let endless = "a".repeat(behind.len());
+        prop_assert_eq!(behind_text(endless.as_bytes()), b"");
+    }
+
     #[test]
     fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = decode_record(&bytes);
