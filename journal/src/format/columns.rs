@@ -6,10 +6,11 @@ use std::ops::Range;
 use super::block::{Base, FLAG_GOES_ON, FLAG_SUPERSEDED, Head, OldState, Record, put_key};
 use super::wire::{put_length, shared_prefix, shared_suffix};
 
-/// Of the key that is being gathered, so many bytes of superseded images count as one: little is stored of them.
-pub(super) const GATHERED_SHARE: usize = 4;
-/// The same for all superseded images of a block, at least.
-const SUPERSEDED_SHARE: usize = 16;
+/// So many bytes of differences, and of superseded images before their differences are known, count as one: little is stored of
+/// them.
+pub(super) const SUPERSEDED_SHARE: usize = 4;
+/// The same for superseded images as they are put together, at least.
+const BUILT_SHARE: usize = 16;
 /// What a record takes beside its images, about.
 const RECORD_BYTES: usize = 12;
 
@@ -41,14 +42,14 @@ impl ColumnBlock {
     pub(super) fn fill(&self) -> usize {
         let last = self.gathered.last().and_then(|record| record.new.as_ref()).map_or(0, Range::len);
         let others = self.pool.len() - last;
-        let superseded = self.differences.len().max(self.superseded_bytes / SUPERSEDED_SHARE);
+        let superseded = (self.differences.len() / SUPERSEDED_SHARE).max(self.superseded_bytes / BUILT_SHARE);
         self.keys.len()
             + self.latest.len()
             + self.images.len()
             + self.superseded.len()
             + superseded
             + last
-            + others / GATHERED_SHARE
+            + others / SUPERSEDED_SHARE
             + self.gathered.len() * RECORD_BYTES
     }
 

@@ -63,21 +63,8 @@ struct Positions {
     keys: usize,
     meta: usize,
     images: usize,
-    superseded: usize,
+    history: usize,
     middles: usize,
-}
-
-/// The key of a block of columns whose records are being given.
-#[derive(Debug, Default)]
-struct Group {
-    /// Superseded records of it that are still to come.
-    superseded: u64,
-    /// Its latest record, until it is given.
-    latest: Option<Parsed>,
-    /// Where its latest image lies.
-    image: Option<Range<usize>>,
-    /// Whether its records go on in the next block.
-    goes_on: bool,
 }
 
 /// What is read of a record beside key and images.
@@ -101,7 +88,8 @@ pub struct BlockCursor {
     meta: Vec<u8>,
     /// Latest images, and behind them the middles of differences.
     images: Vec<u8>,
-    superseded: Vec<u8>,
+    /// Superseded records.
+    history: Vec<u8>,
     /// Where the middles begin.
     images_end: usize,
     at: Positions,
@@ -110,7 +98,12 @@ pub struct BlockCursor {
     left: u64,
     columns: Columns,
     key: Vec<u8>,
-    group: Group,
+    /// Of the key whose records are being given: how many superseded ones are still to come, its latest one and where the image of
+    /// that lies, until it is given, and whether its records go on in the next block.
+    superseded: u64,
+    latest: Option<Parsed>,
+    latest_image: Option<Range<usize>>,
+    goes_on: bool,
     /// The new image of the record, if it had to be put together, and that of the record before.
     built: [Vec<u8>; 2],
     record: Parsed,
@@ -140,7 +133,7 @@ impl BlockCursor {
             keys: Vec::new(),
             meta: Vec::new(),
             images: Vec::new(),
-            superseded: Vec::new(),
+            history: Vec::new(),
             images_end: 0,
             at: Positions::default(),
             block: 0,
@@ -148,7 +141,10 @@ impl BlockCursor {
             left: 0,
             columns: Columns::All,
             key: Vec::new(),
-            group: Group::default(),
+            superseded: 0,
+            latest: None,
+            latest_image: None,
+            goes_on: false,
             built: Default::default(),
             record: NO_RECORD,
             started: false,
@@ -177,10 +173,10 @@ impl BlockCursor {
         self.started = false;
         self.columns = if rows { Columns::All } else { columns };
         self.at = Positions::default();
-        self.group = Group::default();
+        (self.superseded, self.latest, self.latest_image, self.goes_on) = (0, None, None, false);
         self.key.clear();
         (self.new, self.old) = (New::None, Old::None);
-        for buffer in [&mut self.keys, &mut self.meta, &mut self.images, &mut self.superseded] {
+        for buffer in [&mut self.keys, &mut self.meta, &mut self.images, &mut self.history] {
             buffer.clear();
         }
         let object = self.object.as_str();
@@ -217,7 +213,7 @@ impl BlockCursor {
                     decompressor.frame(part(images)?, images.raw, &mut self.images).map_err(at(images))?;
                     return Ok(());
                 }
-                decompressor.frame(part(superseded)?, superseded.raw, &mut self.superseded).map_err(at(superseded))?;
+                decompressor.frame(part(superseded)?, superseded.raw, &mut self.history).map_err(at(superseded))?;
                 if columns >= Columns::New {
                     let (both, raw) = ([part(images)?, part(middles)?], images.raw.saturating_add(middles.raw));
                     decompressor.frame_in_two(both, raw, &mut self.images).map_err(at(images))?;
@@ -253,7 +249,7 @@ impl BlockCursor {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let [one, other] = &self.built;
-        let buffers = [&self.keys, &self.meta, &self.images, &self.superseded, one, other];
+        let buffers = [&self.keys, &self.meta, &self.images, &self.history, one, other];
         buffers.into_iter().map(Vec::capacity).sum()
     }
 
@@ -321,8 +317,8 @@ impl BlockCursor {
             let next = || self.meta.get(self.at.meta).is_some_and(|flags| flags & FLAG_SAME_KEY != 0);
             return (self.left > 0).then(next);
         }
-        let more = self.group.superseded > 0 || self.group.latest.is_some();
-        (more || !self.group.goes_on).then_some(more)
+        let more = self.superseded > 0 || self.latest.is_some();
+        (more || !self.goes_on).then_some(more)
     }
 
     /// The second of the current record.

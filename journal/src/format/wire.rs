@@ -208,8 +208,9 @@ impl<'a> Wire<'a> {
         let width = if head & 0x20 == 0 { base.1 } else { self.byte()? };
         let mut value = base.0;
         let rest = self.take(17 - shared)?;
-        if let Some(tail) = value.get_mut(shared..) {
-            tail.copy_from_slice(rest);
+        // Three or four bytes: a call would cost more than they do.
+        for (to, from) in value.iter_mut().skip(shared).zip(rest) {
+            *to = *from;
         }
         Ok(SequenceNumber::from_stored_parts(value, width))
     }

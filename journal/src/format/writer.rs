@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::block::{Base, BlockBuilder, Chunks, Record, RecordKind, has_image};
 use super::codec::Compressor;
-use super::columns::{ColumnBlock, GATHERED_SHARE};
+use super::columns::{ColumnBlock, SUPERSEDED_SHARE};
 use super::error::{FormatError, Problem};
 use super::footer::{Footer, RunKind, Statistics};
 use super::index::{self, BlockEntry, ChunkRef, FIRST_CHUNKS, length_u64};
@@ -34,14 +34,14 @@ impl WriterOptions {
         Self { kind: RunKind::Rows, level: 1, block_bytes: 1 << 20, filter: true, time_index: false }
     }
 
-    /// What compaction makes: columns, zstd 3, blocks of 35 KiB, which are at most 16 KB stored where text is as dense as
+    /// What compaction makes: columns, zstd 3, blocks of 28 KiB, which are at most 16 KB stored where text is as dense as
     /// prose.
     #[must_use]
     pub fn columns() -> Self {
-        Self { kind: RunKind::Columns, level: 3, block_bytes: 35 << 10, filter: true, time_index: true }
+        Self { kind: RunKind::Columns, level: 3, block_bytes: 28 << 10, filter: true, time_index: true }
     }
 
-    /// A part of a snapshot: columns, zstd 3, blocks of 35 KiB.
+    /// A part of a snapshot: columns, zstd 3, blocks of 28 KiB.
     #[must_use]
     pub fn snapshot() -> Self {
         Self { kind: RunKind::Snapshot, time_index: false, ..Self::columns() }
@@ -208,7 +208,7 @@ impl RunWriter {
         let mut scratch = std::mem::take(&mut self.scratch);
         let old = record.old.bytes(&mut scratch);
         let raw = record.key.len() + record.new.map_or(0, <[u8]>::len) + old.map_or(0, <[u8]>::len) + 128;
-        if raw > CHUNK_RAW_MAX.saturating_sub(self.options.block_bytes.saturating_mul(GATHERED_SHARE)) {
+        if raw > CHUNK_RAW_MAX.saturating_sub(self.options.block_bytes.saturating_mul(SUPERSEDED_SHARE)) {
             return Err(encode_error(format!("a record of {raw} bytes")));
         }
         let user = record.user.map(|user| self.user_number(user));

@@ -1,6 +1,6 @@
 //! From one record of a block to the next. FORMAT.md, "Records in blocks".
 
-use super::{BlockCursor, Columns, Difference, Group, New, Old, Parsed};
+use super::{BlockCursor, Columns, Difference, New, Old, Parsed};
 use crate::format::block::{
     FLAG_GOES_ON, FLAG_NEW, FLAG_SAME_KEY, FLAG_SECOND, FLAG_SUPERSEDED, FLAG_USER, OLD_SHIFT, OldState, RecordKind,
     has_image,
@@ -16,10 +16,10 @@ const KEY_BYTES_MAX: usize = 64 << 10;
 impl BlockCursor {
     pub(super) fn check_end(&self) -> Result<bool, Problem> {
         let at = self.at;
-        let mut whole = at.meta == self.meta.len() && at.keys == self.keys.len() && self.group.latest.is_none();
+        let mut whole = at.meta == self.meta.len() && at.keys == self.keys.len() && self.latest.is_none();
         if self.footer.kind != RunKind::Rows {
             whole &= self.columns < Columns::Latest || at.images == self.images_end;
-            whole &= at.superseded == self.superseded.len();
+            whole &= at.history == self.history.len();
             whole &= self.columns < Columns::New || self.images_end + at.middles == self.images.len();
         }
         if whole {
@@ -38,7 +38,7 @@ impl BlockCursor {
         } else if !self.started {
             return Err(wire.malformed("the first record has no key"));
         }
-        self.record = parse(&mut wire, flags, &self.footer, &self.base, self.base_second)?;
+        parse(&mut self.record, &mut wire, flags, &self.footer, &self.base, self.base_second)?;
         if has_image(self.record.kind) != (flags & FLAG_NEW != 0) {
             return Err(wire.malformed("a record without the image its kind needs"));
         }
@@ -64,58 +64,58 @@ impl BlockCursor {
         Ok(true)
     }
 
-    /// Goes to the next key of a block of columns: reads what the first area has of it.
+    /// Goes to the next key of a block of columns: reads what the first area has of it. Its latest record is then the current one, if
+    /// there is one; the number tells its superseded records.
     #[inline]
-    fn step_key(&mut self) -> Result<(), Problem> {
+    fn step_key(&mut self) -> Result<u64, Problem> {
         let mut wire = Wire::at(&self.keys, self.at.keys, "keys");
         let more = read_key(&mut wire, &mut self.key)?;
         if !more && self.started {
             return Err(wire.malformed("keys are not in order"));
         }
         self.at.keys = wire.position();
+        self.started = true;
         let mut wire = Wire::at(&self.meta, self.at.meta, "block");
         let flags = wire.byte()?;
-        let goes_on = flags & FLAG_GOES_ON != 0;
-        let (mut latest, mut image) = (None, None);
-        if !goes_on {
-            let record = parse(&mut wire, flags, &self.footer, &self.base, self.base_second)?;
-            if has_image(record.kind) {
+        self.goes_on = flags & FLAG_GOES_ON != 0;
+        self.new = New::None;
+        if !self.goes_on {
+            parse(&mut self.record, &mut wire, flags, &self.footer, &self.base, self.base_second)?;
+            if has_image(self.record.kind) {
                 let length = wire.length()?;
-                let end = self.at.images.checked_add(length);
-                let end = end.filter(|end| *end <= self.images_end);
-                let end = end.ok_or_else(|| wire.malformed("a new image's length"))?;
-                image = Some(self.at.images..end);
-                self.at.images = end;
+                let start = self.at.images;
+                let end = start.checked_add(length).filter(|end| *end <= self.images_end);
+                self.at.images = end.ok_or_else(|| wire.malformed("a new image's length"))?;
+                self.new = New::Stored(start..self.at.images);
             }
-            latest = Some(record);
         } else if flags != FLAG_GOES_ON | FLAG_SUPERSEDED {
             return Err(wire.malformed("a key that goes on with unknown bits"));
         }
-        let superseded = if flags & FLAG_SUPERSEDED == 0 { 0 } else { wire.varint()? };
-        if (superseded == 0) != (flags & FLAG_SUPERSEDED == 0)
-            || (superseded > 0 && self.footer.kind == RunKind::Snapshot)
-            || superseded.checked_add(u64::from(!goes_on)).is_none_or(|records| records > self.left)
-            || (goes_on && superseded != self.left)
-        {
-            return Err(wire.malformed("a number of superseded records"));
+        let mut superseded = 0;
+        if flags & FLAG_SUPERSEDED != 0 {
+            superseded = wire.varint()?;
+            // Where the key goes on, nothing follows in the block.
+            let most = if self.goes_on { self.left } else { self.left.saturating_sub(1) };
+            if superseded == 0
+                || superseded > most
+                || (self.goes_on && superseded < most)
+                || self.footer.kind == RunKind::Snapshot
+            {
+                return Err(wire.malformed("a number of superseded records"));
+            }
         }
         self.at.meta = wire.position();
-        self.started = true;
-        self.group = Group { superseded, latest, image, goes_on };
-        Ok(())
+        Ok(superseded)
     }
 
     #[inline]
     pub(super) fn step_latest(&mut self) -> Result<bool, Problem> {
         loop {
-            self.step_key()?;
             // No more than are left: that was checked.
-            self.left -= std::mem::take(&mut self.group.superseded);
-            if let Some(record) = self.group.latest.take() {
+            self.left -= self.step_key()?;
+            if !self.goes_on {
                 self.left -= 1;
-                self.record = record;
-                self.new = self.group.image.take().map_or(New::None, New::Stored);
-                self.old = if record.old == OldState::None { Old::None } else { Old::NotRead };
+                self.old = if self.record.old == OldState::None { Old::None } else { Old::NotRead };
                 return Ok(true);
             }
             if self.left == 0 {
@@ -125,40 +125,45 @@ impl BlockCursor {
     }
 
     pub(super) fn step_all(&mut self) -> Result<bool, Problem> {
-        let same_key = self.group.superseded > 0 || self.group.latest.is_some();
-        if !same_key {
-            self.step_key()?;
-        }
+        let same_key = self.superseded > 0 || self.latest.is_some();
         let before = std::mem::take(&mut self.new);
         let has_before = same_key && !matches!(before, New::None);
         if has_before {
             let [now, last] = &mut self.built;
             std::mem::swap(now, last);
         }
-        let mut wire = Wire::at(&self.superseded, self.at.superseded, "block");
+        if !same_key {
+            self.superseded = self.step_key()?;
+            if self.superseded > 0 {
+                let image = std::mem::take(&mut self.new);
+                self.latest = (!self.goes_on).then_some(self.record);
+                self.latest_image = if let New::Stored(range) = image { Some(range) } else { None };
+            }
+        }
+        let mut wire = Wire::at(&self.history, self.at.history, "block");
         let with_images = self.columns >= Columns::New;
         let mut middle = self.images_end.saturating_add(self.at.middles);
-        if self.group.superseded > 0 {
+        if self.superseded > 0 {
             let flags = wire.byte()?;
-            self.record = parse(&mut wire, flags, &self.footer, &self.base, self.base_second)?;
             if flags & (FLAG_SUPERSEDED | FLAG_GOES_ON) != 0 {
                 return Err(wire.malformed("a superseded record with unknown bits"));
             }
+            parse(&mut self.record, &mut wire, flags, &self.footer, &self.base, self.base_second)?;
             if has_image(self.record.kind) {
                 let difference = Difference::read(&mut wire, &mut middle)?;
                 self.new = New::Built;
                 if with_images {
                     let [now, last] = &mut self.built;
-                    let latest = self.group.image.clone().and_then(|range| self.images.get(range));
+                    let latest = self.latest_image.clone().and_then(|range| self.images.get(range));
                     let other = if has_before { last.as_slice() } else { latest.unwrap_or_default() };
                     difference.check(&wire, other.len(), self.images.len())?;
                     difference.build(other, &self.images, now);
                 }
             }
-            self.group.superseded -= 1;
-        } else if let Some(record) = self.group.latest.take() {
+            self.superseded -= 1;
+        } else if let Some(record) = self.latest.take() {
             self.record = record;
-            self.new = self.group.image.clone().map_or(New::None, New::Stored);
+            self.new = self.latest_image.take().map_or(New::None, New::Stored);
         }
         self.old = match self.record.old {
             OldState::None => Old::None,
@@ -172,7 +177,7 @@ impl BlockCursor {
                 if self.columns == Columns::All { Old::Difference(difference) } else { Old::NotRead }
             }
         };
-        self.at.superseded = wire.position();
+        self.at.history = wire.position();
         self.at.middles = middle.saturating_sub(self.images_end);
         self.left -= 1;
         Ok(true)
@@ -195,13 +200,14 @@ fn read_key(wire: &mut Wire<'_>, key: &mut Vec<u8>) -> Result<bool, Problem> {
 /// What follows the flags (and, in rows, the key) of every record.
 #[inline]
 fn parse(
+    record: &mut Parsed,
     wire: &mut Wire<'_>,
     flags: u8,
     footer: &Footer,
     base: &([u8; 17], u8),
     base_second: u64,
-) -> Result<Parsed, Problem> {
-    let kind = match (flags & 3, footer.kind) {
+) -> Result<(), Problem> {
+    record.kind = match (flags & 3, footer.kind) {
         (0, RunKind::Rows | RunKind::Columns) => RecordKind::Change(ChangeKind::Insert),
         (1, RunKind::Rows | RunKind::Columns) => RecordKind::Change(ChangeKind::Modify),
         (2, RunKind::Rows | RunKind::Columns) => RecordKind::Change(ChangeKind::Remove),
@@ -210,21 +216,22 @@ fn parse(
         _ => return Err(wire.malformed("a record of the wrong sort")),
     };
     // An item has no old image: these bits say there whether its sequence number follows.
-    let (old, sequence_follows) = match ((flags >> OLD_SHIFT) & 3, kind) {
+    let (old, sequence_follows) = match ((flags >> OLD_SHIFT) & 3, record.kind) {
         (bits @ 0..=1, RecordKind::Item) => (OldState::None, bits == 1),
         (0, _) => (OldState::None, true),
         (1, RecordKind::Change(_)) => (OldState::Same, true),
         (2, RecordKind::Change(_)) => (OldState::Stored, true),
         _ => return Err(wire.malformed("an old image of an unknown sort")),
     };
-    let sequence = if sequence_follows { wire.sequence(base)? } else { SequenceNumber::MIN };
-    let second = if flags & FLAG_SECOND == 0 {
+    record.old = old;
+    record.sequence = if sequence_follows { wire.sequence(base)? } else { SequenceNumber::MIN };
+    record.second = if flags & FLAG_SECOND == 0 {
         None
     } else {
         let second = base_second.checked_add(wire.varint()?).and_then(|second| Second::new(second).ok());
         Some(second.ok_or_else(|| wire.malformed("a second is too large"))?)
     };
-    let user = if flags & FLAG_USER == 0 {
+    record.user = if flags & FLAG_USER == 0 {
         None
     } else {
         let number = wire.length()?;
@@ -233,7 +240,7 @@ fn parse(
         }
         Some(number)
     };
-    Ok(Parsed { kind, sequence, second, user, old })
+    Ok(())
 }
 
 impl Difference {
