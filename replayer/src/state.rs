@@ -19,6 +19,9 @@ use crate::key_schema::{KeySchema, KeySelection};
 use crate::merge::{self, ItemRef, MergeOptions, MergeReport};
 use crate::plan::ReplayPlan;
 
+/// Items of a part, where items are counted to know where to end.
+const PART_ITEMS: u32 = 1024;
+
 /// How long a visit has to end by itself.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
@@ -77,6 +80,20 @@ impl Selection {
     /// Whether the range of keys says which items are wanted, so that none need be looked into.
     fn is_by_range_alone(&self) -> bool {
         self.keys.begins_with.is_none() && self.filter.is_none()
+    }
+
+    /// The item, when it is wanted.
+    fn select<'a>(&self, item: ItemRef<'a>, schema: &'a KeySchema) -> Result<Option<EncodedItem<'a>>> {
+        let ItemRef { key, image, sequence, second } = item;
+        let mut item = EncodedItem { key, image, sequence, second, schema, decoded: None };
+        if !self.is_by_range_alone() {
+            let (attributes, hash) = item.decode()?;
+            if !self.contains(&attributes) {
+                return Ok(None);
+            }
+            item.decoded = Some((attributes, hash));
+        }
+        Ok(Some(item))
     }
 
     /// Whether an item of the range is wanted. An item has its key's attributes under their names.
@@ -283,6 +300,78 @@ where
     Ok((visitor.state, Visited { merge: report, digest: visitor.digest, cut_short: visitor.cut_short }))
 }
 
+/// Gives the selected items of the state, on all threads of `options`, to parts that `begin` makes: each is of a range of keys, and `visit`
+/// gives it the range's items in key order and says each item's part of the state digest. `take` is given `state` and the parts, in the
+/// order of the keys. Gives `state` back. What comes of it does not depend on the number of threads, when what is made of two parts, one
+/// after the other, is what is made of both together. A limited selection is given on one thread.
+///
+/// # Errors
+/// As [`visit_items`].
+pub async fn visit_parts<S, P, B, V, T>(
+    store: Arc<dyn ReadStore>,
+    plan: &ReplayPlan,
+    selection: Selection,
+    options: MergeOptions,
+    interrupt: &Interrupt,
+    state: S,
+    (begin, visit, mut take): (B, V, T),
+) -> Result<(S, Visited)>
+where
+    S: Send + 'static,
+    P: Send + 'static,
+    B: Fn() -> P + Send + Sync + 'static,
+    V: Fn(&mut P, EncodedItem<'_>) -> Result<ItemHash> + Send + Sync + 'static,
+    T: FnMut(&mut S, P) -> Result<()> + Send + 'static,
+{
+    if selection.limit.is_some() {
+        let whole = (state, begin(), 0u32, take);
+        let one = move |(state, part, items, take): &mut (S, P, u32, T), item: EncodedItem<'_>| {
+            let hash = visit(part, item)?;
+            *items += 1;
+            if *items == PART_ITEMS {
+                *items = 0;
+                take(state, std::mem::replace(part, begin()))?;
+            }
+            Ok((Flow::Continue, hash))
+        };
+        let (whole, visited) = visit_encoded(store, plan, selection, options, interrupt, whole, one).await?;
+        let (mut state, part, _, mut take) = whole;
+        take(&mut state, part)?;
+        return Ok((state, visited));
+    }
+    let Some(key) = plan.key.clone() else { return Ok((state, Visited::default())) };
+    let range = selection.keys.range.clone();
+    let shared = Arc::new(Mutex::new(Some((state, StateDigest::default()))));
+    let (inner, stop) = (Arc::clone(&shared), interrupt.clone());
+    let give = move |(part, digest): &mut (P, StateDigest), item: ItemRef<'_>| {
+        if stop.requested() {
+            return Err(StateError::Interrupted.into());
+        }
+        if let Some(item) = selection.select(item, &key)? {
+            digest.add(visit(part, item)?);
+        }
+        Ok(())
+    };
+    let take = move |(part, of_part): (P, StateDigest)| {
+        let mut shared = inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, digest) = shared.as_mut().ok_or(StateError::Lost)?;
+        digest.merge(&of_part);
+        take(state, part)
+    };
+    let begin = move || (begin(), StateDigest::default());
+    let merging = merge::for_each_part(store, plan.inputs.clone(), plan.cut, range, options, (begin, give, take));
+    let report = tokio::select! {
+        merged = merging => merged?,
+        () = stopped(interrupt) => {
+            // As above.
+            drop(shared.try_lock().ok().and_then(|mut state| state.take()));
+            return Err(StateError::Interrupted.into());
+        }
+    };
+    let (state, digest) = shared.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(StateError::Lost)?;
+    Ok((state, Visited { merge: report, digest, cut_short: false }))
+}
+
 /// Waits until the user has asked to stop, and then as long as a visit between two items needs to see it: what ends here is
 /// a read that hangs.
 pub async fn stopped(interrupt: &Interrupt) {
@@ -305,15 +394,7 @@ impl<S, F: FnMut(&mut S, EncodedItem<'_>) -> Result<(Flow, ItemHash)>> Visitor<S
         if self.interrupt.requested() {
             return Err(StateError::Interrupted.into());
         }
-        let ItemRef { key, image, sequence, second } = item;
-        let mut item = EncodedItem { key, image, sequence, second, schema: &self.key, decoded: None };
-        if !self.selection.is_by_range_alone() {
-            let (attributes, hash) = item.decode()?;
-            if !self.selection.contains(&attributes) {
-                return Ok(());
-            }
-            item.decoded = Some((attributes, hash));
-        }
+        let Some(item) = self.selection.select(item, &self.key)? else { return Ok(()) };
         let (flow, hash) = (self.visit)(&mut self.state, item)?;
         self.digest.add(hash);
         let limited = self.selection.limit.is_some_and(|limit| self.digest.items() >= limit);

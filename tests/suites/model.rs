@@ -3,6 +3,9 @@
 //! Two references: the three rules of "State at a cut" word by word, for histories of any kind; and a simulated table whose
 //! states are known without any rule, for histories as a stream gives them.
 
+#[path = "model/threads.rs"]
+mod threads;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 

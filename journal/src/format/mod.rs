@@ -30,6 +30,7 @@ pub use reader::{Header, Layout, TAIL_BYTES, Tail, read_tail};
 pub use time::TimeIndex;
 pub use top::{Top, TopLayout, read_top};
 pub use verify::{VerifiedRun, verify_object};
+pub(crate) use wire::shared_prefix;
 pub use writer::{EncodedRun, RunWriter, WriterOptions};
 
 /// Major version of the container.

@@ -28,7 +28,7 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// How many bytes two slices share at their beginning. Images share hundreds, so they are compared 16 at a time.
-pub(super) fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
+pub(crate) fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
     let wide = a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0).take_while(|(x, y)| x == y).count() * 16;
     let (a, b) = (a.get(wide..).unwrap_or_default(), b.get(wide..).unwrap_or_default());
     wide + a.iter().zip(b).take_while(|(x, y)| x == y).count()

@@ -1,85 +1,98 @@
-//! The heap of the k-way merge: which run stands at the lowest (key, sequence number).
+//! The heap of the k-way merge: which source stands at the lowest (key, sequence number).
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::ops::Range;
 
-use super::ahead::{Loader, Workers};
-use super::run::OpenRun;
+use super::source::Source;
 use crate::error::Result;
+use crate::format::Decompressor;
 
-/// Runs in heap order. The first is always the one to visit next.
+/// Sources in heap order. The first is always the one to visit next.
 pub(super) struct Heap {
-    runs: Vec<Entry>,
-    loader: Loader,
-    /// Records that were in more than one run.
+    entries: Vec<Entry>,
+    decompressor: Decompressor,
+    /// Bytes that all keys begin with.
+    shared: usize,
+    /// Where the merge ends.
+    end: Option<(u64, Vec<u8>)>,
+    /// Records that were in more than one source.
     pub(super) duplicates: u64,
     /// Duplicates that did not say the same.
     pub(super) contradictions: u64,
-    /// Records and items read.
-    pub(super) records: u64,
-    /// Bytes that runs which have ended had read.
-    pub(super) bytes_read: u64,
     compare_content: bool,
-    /// A key whose prefix is lower stands in the first run alone.
+    /// A key whose prefix is lower stands in the first source alone.
     bound: Option<u64>,
     scratch: [Vec<u8>; 2],
 }
 
+/// Eight bytes of a key behind its first `shared` ones, which all keys have in common: the order of most keys, as one number.
+#[inline]
+pub(super) fn prefix_of(key: &[u8], shared: usize) -> u64 {
+    let key = key.get(shared..).unwrap_or_default();
+    let bytes = key.first_chunk::<8>().copied().unwrap_or_else(|| {
+        let mut bytes = [0u8; 8];
+        for (to, from) in bytes.iter_mut().zip(key) {
+            *to = *from;
+        }
+        bytes
+    });
+    u64::from_be_bytes(bytes)
+}
+
 struct Entry {
-    /// The key's first 8 bytes, so that most comparisons touch no key.
+    /// So that most comparisons touch no key.
     prefix: u64,
-    run: OpenRun,
+    source: Source,
 }
 
 impl Entry {
-    fn set_prefix(&mut self) {
-        let key = self.run.cursor.key();
-        let bytes = key.first_chunk::<8>().copied().unwrap_or_else(|| {
-            let mut bytes = [0u8; 8];
-            for (to, from) in bytes.iter_mut().zip(key) {
-                *to = *from;
-            }
-            bytes
-        });
-        self.prefix = u64::from_be_bytes(bytes);
-    }
-
+    #[inline]
     fn compare(&self, other: &Self) -> Ordering {
         self.prefix.cmp(&other.prefix).then_with(|| {
-            let (a, b) = (&self.run, &other.run);
-            a.cursor.key().cmp(b.cursor.key()).then_with(|| a.order().cmp(&b.order()))
+            let (a, b) = (&self.source, &other.source);
+            a.key().cmp(b.key()).then_with(|| a.order().cmp(&b.order()))
         })
     }
 }
 
+/// What a heap gives of its sources.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Bounds<'a> {
+    /// A half-open range of keys; everything when none.
+    pub(super) keys: Option<&'a Range<&'a [u8]>>,
+    /// Bytes that all keys of the sources, and the end of the range, begin with.
+    pub(super) shared: usize,
+    /// Whether duplicates are compared.
+    pub(super) compare_content: bool,
+}
+
 impl Heap {
-    /// Brings every run to its first record. `compare_content` says whether duplicates are compared; `workers` load blocks ahead.
-    pub(super) fn new(mut runs: Vec<OpenRun>, compare_content: bool, workers: Option<&Arc<Workers>>) -> Result<Self> {
+    /// Brings every source to its first wanted record.
+    pub(super) fn new(sources: Vec<Source>, bounds: Bounds<'_>) -> Result<Self> {
+        let Bounds { keys, shared, compare_content } = bounds;
         let mut heap = Self {
-            runs: Vec::with_capacity(runs.len()),
-            loader: Loader::new(workers, runs.len())?,
+            entries: Vec::with_capacity(sources.len()),
+            decompressor: Decompressor::new()?,
+            shared,
+            end: keys.map(|keys| (prefix_of(keys.end, shared), keys.end.to_vec())),
             duplicates: 0,
             contradictions: 0,
-            records: 0,
-            bytes_read: 0,
             compare_content,
             bound: None,
             scratch: [Vec::new(), Vec::new()],
         };
-        for run in &mut runs {
-            run.load_ahead(&heap.loader);
-        }
-        for mut run in runs {
-            if run.advance(&mut heap.loader)? {
-                let mut entry = Entry { prefix: 0, run };
-                entry.set_prefix();
-                heap.runs.push(entry);
-                heap.records += 1;
-            } else {
-                heap.bytes_read = heap.bytes_read.saturating_add(run.bytes_read);
+        for source in sources {
+            let mut entry = Entry { prefix: 0, source };
+            let mut step = |entry: &mut Entry| step(entry, &mut heap.decompressor, shared, heap.end.as_ref());
+            let mut more = step(&mut entry)?;
+            while more && keys.is_some_and(|keys| entry.source.key() < keys.start) {
+                more = step(&mut entry)?;
+            }
+            if more {
+                heap.entries.push(entry);
             }
         }
-        for at in (0..heap.runs.len() / 2).rev() {
+        for at in (0..heap.entries.len() / 2).rev() {
             heap.sift_down(at);
         }
         heap.drop_duplicates()?;
@@ -87,19 +100,17 @@ impl Heap {
         Ok(heap)
     }
 
-    /// The run that stands at the lowest record; none at the end.
+    /// The source that stands at the lowest record; none at the end.
     #[inline]
-    pub(super) fn top(&self) -> Option<&OpenRun> {
-        self.runs.first().map(|entry| &entry.run)
+    pub(super) fn top(&self) -> Option<&Source> {
+        self.entries.first().map(|entry| &entry.source)
     }
 
     /// Leaves the lowest record.
     #[inline]
     pub(super) fn next(&mut self) -> Result<()> {
-        let Some(entry) = self.runs.first_mut() else { return Ok(()) };
-        if entry.run.advance(&mut self.loader)? {
-            self.records += 1;
-            entry.set_prefix();
+        let Some(entry) = self.entries.first_mut() else { return Ok(()) };
+        if step(entry, &mut self.decompressor, self.shared, self.end.as_ref())? {
             if self.bound.is_none_or(|bound| entry.prefix < bound) {
                 return Ok(());
             }
@@ -112,39 +123,27 @@ impl Heap {
         Ok(())
     }
 
-    /// The lowest prefix of all runs but the first.
+    /// The lowest prefix of all sources but the first.
     fn find_bound(&mut self) {
-        self.bound = self.runs.iter().skip(1).take(2).map(|entry| entry.prefix).min();
+        self.bound = self.entries.iter().skip(1).take(2).map(|entry| entry.prefix).min();
     }
 
-    /// Goes to the last record of the lowest record's key, and gives the run that stands there, when it is plain that no other
-    /// record of the key is needed: no other run has the key, all of the run's records have happened at the cut, and the
-    /// key's last record lies in the same block. None changes nothing but where in the key's records the run stands: those
+    /// Goes to the last record of the lowest record's key, and gives the source that stands there, when it is plain that no other
+    /// record of the key is needed: no other source has the key, all of the source's records have happened at the cut, and the
+    /// key's last record can be told. None changes nothing but where in the key's records the source stands: those
     /// that were passed over have no effect.
     #[inline]
-    pub(super) fn skip_superseded(&mut self) -> Result<Option<&OpenRun>> {
-        let Some(entry) = self.runs.first_mut() else { return Ok(None) };
-        if !entry.run.is_simple() || self.bound.is_some_and(|bound| entry.prefix >= bound) {
+    pub(super) fn skip_superseded(&mut self) -> Result<Option<&Source>> {
+        let Some(entry) = self.entries.first_mut() else { return Ok(None) };
+        if self.bound.is_some_and(|bound| entry.prefix >= bound) {
             return Ok(None);
         }
-        let cursor = &mut entry.run.cursor;
-        loop {
-            match cursor.next_has_same_key() {
-                Some(true) => {
-                    cursor.advance()?;
-                    self.records += 1;
-                }
-                Some(false) => return Ok(self.top()),
-                None => return Ok(None),
-            }
-        }
+        Ok(if entry.source.skip_superseded()? { self.top() } else { None })
     }
 
     fn advance_at(&mut self, at: usize) -> Result<()> {
-        let Some(entry) = self.runs.get_mut(at) else { return Ok(()) };
-        if entry.run.advance(&mut self.loader)? {
-            self.records += 1;
-            entry.set_prefix();
+        let Some(entry) = self.entries.get_mut(at) else { return Ok(()) };
+        if step(entry, &mut self.decompressor, self.shared, self.end.as_ref())? {
             self.sift_down(at);
         } else {
             self.leave(at);
@@ -152,10 +151,9 @@ impl Heap {
         Ok(())
     }
 
-    /// Takes out a run that has ended.
+    /// Takes out a source that has ended.
     fn leave(&mut self, at: usize) {
-        let ended = self.runs.swap_remove(at);
-        self.bytes_read = self.bytes_read.saturating_add(ended.run.bytes_read);
+        drop(self.entries.swap_remove(at));
         // What came to this place was a leaf below it or beside it: it can only have to go down, or up.
         self.sift_down(at);
         self.sift_up(at);
@@ -164,11 +162,11 @@ impl Heap {
     /// Copies of the lowest record stand right below it: they are left, so that every record is visited once.
     #[inline]
     fn drop_duplicates(&mut self) -> Result<()> {
-        if self.runs.len() < 2 {
+        if self.entries.len() < 2 {
             return Ok(());
         }
         loop {
-            let copy = [1usize, 2].into_iter().find(|at| match (self.runs.first(), self.runs.get(*at)) {
+            let copy = [1usize, 2].into_iter().find(|at| match (self.entries.first(), self.entries.get(*at)) {
                 (Some(top), Some(other)) => top.compare(other) == Ordering::Equal,
                 _ => false,
             });
@@ -182,8 +180,8 @@ impl Heap {
     }
 
     fn same_content(&mut self, at: usize) -> bool {
-        let (Some(top), Some(other)) = (self.runs.first(), self.runs.get(at)) else { return true };
-        let (a, b) = (top.run.cursor.record(), other.run.cursor.record());
+        let (Some(top), Some(other)) = (self.entries.first(), self.entries.get(at)) else { return true };
+        let (Some(a), Some(b)) = (top.source.record(), other.source.record()) else { return true };
         let [scratch_a, scratch_b] = &mut self.scratch;
         a.kind == b.kind
             && a.second == b.second
@@ -198,7 +196,7 @@ impl Heap {
             let left = 2 * at + 1;
             let mut least = at;
             for child in [left, left + 1] {
-                if let (Some(a), Some(b)) = (self.runs.get(child), self.runs.get(least))
+                if let (Some(a), Some(b)) = (self.entries.get(child), self.entries.get(least))
                     && a.compare(b) == Ordering::Less
                 {
                     least = child;
@@ -207,7 +205,7 @@ impl Heap {
             if least == at {
                 return;
             }
-            self.runs.swap(at, least);
+            self.entries.swap(at, least);
             at = least;
         }
     }
@@ -215,17 +213,28 @@ impl Heap {
     fn sift_up(&mut self, mut at: usize) {
         while at > 0 {
             let parent = (at - 1) / 2;
-            match (self.runs.get(at), self.runs.get(parent)) {
+            match (self.entries.get(at), self.entries.get(parent)) {
                 (Some(a), Some(b)) if a.compare(b) == Ordering::Less => {}
                 _ => return,
             }
-            self.runs.swap(at, parent);
+            self.entries.swap(at, parent);
             at = parent;
         }
     }
+}
 
-    /// Bytes read from the store, by runs that have ended and by those that have not.
-    pub(super) fn total_bytes_read(&self) -> u64 {
-        self.runs.iter().fold(self.bytes_read, |sum, entry| sum.saturating_add(entry.run.bytes_read))
+/// Goes to a source's next record; false where the merge has no more of it.
+#[inline]
+fn step(
+    entry: &mut Entry,
+    decompressor: &mut Decompressor,
+    shared: usize,
+    end: Option<&(u64, Vec<u8>)>,
+) -> Result<bool> {
+    if !entry.source.advance(decompressor)? {
+        return Ok(false);
     }
+    let key = entry.source.key();
+    entry.prefix = prefix_of(key, shared);
+    Ok(end.is_none_or(|(prefix, end)| entry.prefix < *prefix || key < end.as_slice()))
 }

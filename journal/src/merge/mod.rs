@@ -1,19 +1,24 @@
 //! The k-way merge of runs, and the state at a cut that comes of it.
 //!
 //! What enters are the objects of runs (segments, snapshot parts); what leaves are records or items in key order, each
-//! once. Memory is bounded by [`MergeOptions::memory_bytes_max`]: when there are too many runs to hold a block of each,
-//! they are merged in groups into temporary runs first. Synchronous on a blocking thread; the store's answers are
-//! fetched ahead, and blocks are checked and decompressed ahead by other threads. Knows nothing of tables, coverage or sinks.
+//! once. Memory is bounded by [`MergeOptions::memory_bytes_max`]: small runs are sorted together in memory, and what does not fit goes
+//! through temporary files. Synchronous on blocking threads; the store's answers are fetched ahead. Knows nothing of tables, coverage or
+//! sinks.
 
-mod ahead;
+mod batch;
 mod error;
 mod fold;
+mod gather;
 mod heap;
 mod job;
 mod open;
+mod packed;
+mod parts;
 mod run;
 mod scan;
-mod span;
+mod source;
+mod spans;
+mod spill;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -71,13 +76,13 @@ pub struct MergeOptions {
     pub memory_bytes_max: usize,
     /// Where temporary files go; the system's folder when none.
     pub spill_folder: Option<PathBuf>,
-    /// Threads that work on it, that of the visits among them; the others check and decompress blocks ahead.
+    /// Threads that work on it, where what is done is done in parts.
     pub threads: NonZeroUsize,
 }
 
 impl Default for MergeOptions {
     fn default() -> Self {
-        // A few at most: more blocks ahead take more memory, and the visits keep one thread.
+        // A few at most: each has blocks of its own in memory.
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(THREADS);
         Self { memory_bytes_max: 48 << 20, spill_folder: None, threads }
     }
@@ -100,8 +105,6 @@ pub struct RecordRef<'a> {
     pub new: Option<&'a [u8]>,
     /// Who.
     pub user: Option<&'a UserIdentity>,
-    /// Which input it came from, as an index into the list that was given; none when it came through a temporary run.
-    pub input: Option<usize>,
 }
 
 /// One live item, borrowed for the length of a visit.
@@ -212,6 +215,29 @@ where
         None => Ok(()),
     })
     .await
+}
+
+/// As [`for_each_item`], on all threads of `options`: the keys are cut into ranges, `begin` makes a part for each, `visit` gives it the
+/// range's items in key order, and `take` is given the parts in the order of the keys. Where the cuts are does not depend on the number of
+/// threads. A part has what a few MB of blocks hold, and there are at most two more parts at a time than threads.
+///
+/// # Errors
+/// As [`for_each_item`], and when `take` fails; parts before the one that failed were taken.
+pub async fn for_each_part<P, B, V, T>(
+    store: Arc<dyn ReadStore>,
+    inputs: Vec<RunInput>,
+    cut: Cut,
+    keys: Option<Range<Bytes>>,
+    options: MergeOptions,
+    (begin, visit, mut take): (B, V, T),
+) -> Result<MergeReport>
+where
+    P: Send,
+    B: Fn() -> P + Send + Sync + 'static,
+    V: Fn(&mut P, ItemRef<'_>) -> Result<()> + Send + Sync + 'static,
+    T: FnMut(P) -> Result<()> + Send + 'static,
+{
+    job::on_thread(store, options, move |job| job.parts(&inputs, cut, keys.as_ref(), &begin, &visit, &mut take)).await
 }
 
 /// Visits every key that any run has in key order with its state at `cut`, removed items too; the second argument says how

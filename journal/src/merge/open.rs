@@ -18,7 +18,6 @@ pub(super) const WHOLE_BYTES_MAX: u64 = 1 << 20;
 
 /// What was fetched to open a run.
 pub(super) struct Opened {
-    pub(super) input: usize,
     pub(super) object: String,
     pub(super) from: Option<Second>,
     pub(super) until: Option<Cut>,
@@ -35,7 +34,6 @@ pub(super) struct Opened {
 /// index only the pages that the scan's keys and seconds may be on.
 pub(super) async fn open(
     store: Arc<dyn ReadStore>,
-    input: usize,
     run: RunInput,
     scan: RecordScan,
     whole_bytes_max: u64,
@@ -77,7 +75,7 @@ pub(super) async fn open(
     let tail = top.tail(&object, pages, &index.0)?;
     let bytes_read = [index.1, filter.1, timely.1].into_iter().fold(end.bytes_read, u64::saturating_add);
     let (filter_page, timely) = (filter_place.map(|_| filter.0), timely.0);
-    Ok(Opened { input, object, from, until, tail, whole, filter_page, timely, bytes_read })
+    Ok(Opened { object, from, until, tail, whole, filter_page, timely, bytes_read })
 }
 
 /// The blocks that hold records of these seconds, as the run's time index says, and how many bytes were read for it.

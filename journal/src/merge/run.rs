@@ -1,18 +1,14 @@
 //! One run of a merge: its blocks, fetched ahead, and the record it stands at.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::UnreadableList;
-use super::ahead::{Block, Loader, Pending};
 use super::open::Opened;
-use super::span::{self, Fetch, Piece, parts_of, span_of};
+use super::spans::{Ahead, Piece, Spans, span_of};
 use crate::cut::Cut;
 use crate::error::{Kind, Result};
-use crate::format::{BlockCursor, BlockEntry, Columns, Layout, RunKind, TAIL_BYTES, Tail, read_tail};
+use crate::format::{BlockCursor, BlockEntry, Columns, Decompressor, Footer, RunKind};
 use crate::model::{Second, SequenceNumber};
 use crate::store::ReadStore;
 use bytes::Bytes;
@@ -24,45 +20,32 @@ const SPANS_AHEAD: usize = 2;
 const NARROW_AHEAD: usize = 16;
 
 /// Where a run's blocks come from.
-enum Source {
+enum Blocks {
     /// The whole object.
     Whole(Bytes),
-    /// Range reads of neighbouring blocks, some of them ahead.
+    /// Spans of neighbouring blocks, by range.
     Ranged {
-        store: Arc<dyn ReadStore>,
-        handle: Handle,
-        under_way: VecDeque<Fetch>,
-        next: usize,
-        span: Option<[Piece; 2]>,
+        spans: Arc<Spans>,
+        /// The span at hand: what it has in the first area, and in the second.
+        here: Option<[Piece; 2]>,
+        /// The spans that have not been left, that at hand among them.
+        left: Range<usize>,
     },
-    /// A temporary file of ours.
-    File(File),
 }
 
-/// A run that stands at a record.
+/// A part of a run that is read from its beginning to its end, and the record it stands at.
 pub(super) struct OpenRun {
-    /// The object's key, for messages.
-    pub(super) object: String,
-    /// Index of the input; none for a temporary run.
-    pub(super) input: Option<usize>,
-    pub(super) tail: Tail,
+    plan: Arc<RunPlan>,
     pub(super) cursor: BlockCursor,
+    source: Blocks,
+    /// Places of the blocks that have not been loaded, among those that are read of the run.
+    places: Range<usize>,
+    /// Whether the rest of the block at hand cannot be read and is left.
+    broken: bool,
     /// Records of earlier seconds are passed over.
     from: Option<Second>,
     /// Records that have not happened at it are passed over.
     until: Option<Cut>,
-    /// Bytes that were read from the store.
-    pub(super) bytes_read: u64,
-    source: Source,
-    read: BlocksRead,
-    /// How many of the blocks have been fetched.
-    fetched: usize,
-    /// Those of them that are being loaded, in order; an error is told when its block is wanted.
-    ahead: VecDeque<Result<Pending>>,
-    /// Cursors whose block is behind.
-    spare: Vec<BlockCursor>,
-    /// Whether the rest of the block at hand cannot be read and is left.
-    broken: bool,
 }
 
 /// What is read of a run.
@@ -82,121 +65,165 @@ pub(super) struct BlocksRead {
     pub(super) all_before: bool,
 }
 
-impl OpenRun {
-    /// A run of the store.
-    pub(super) fn from_store(opened: Opened, store: &Arc<dyn ReadStore>, handle: &Handle, read: BlocksRead) -> Self {
-        let source = match opened.whole {
-            Some(bytes) => Source::Whole(bytes),
-            None => Source::Ranged {
-                store: store.clone(),
-                handle: handle.clone(),
-                under_way: VecDeque::new(),
-                next: 0,
-                span: None,
-            },
-        };
+/// A run that is to be read, as a whole or in parts.
+pub(super) struct RunPlan {
+    opened: Opened,
+    read: BlocksRead,
+    /// Records that have not happened at it are passed over.
+    until: Option<Cut>,
+    /// Spans of the blocks: the place after the last block of each, and where its parts lie. None of an object that was fetched whole.
+    spans: Vec<(usize, [Range<u64>; 2])>,
+}
+
+impl RunPlan {
+    pub(super) fn new(opened: Opened, read: BlocksRead) -> Self {
         let dated = opened.tail.footer.statistics.undated == 0;
         let until = opened.until.filter(|_| dated && !read.all_before);
-        let cursor = BlockCursor::new(&opened.object, opened.tail.footer.clone());
-        Self {
-            object: opened.object,
-            input: Some(opened.input),
-            tail: opened.tail,
-            cursor,
-            from: opened.from,
-            until,
-            bytes_read: opened.bytes_read,
-            source,
-            read,
-            fetched: 0,
-            ahead: VecDeque::new(),
-            spare: Vec::new(),
-            broken: false,
+        let mut spans = Vec::new();
+        if opened.whole.is_none() {
+            let mut place = 0;
+            while place < read.blocks.len() {
+                let (end, parts) = span_of(&opened.tail, place, &read);
+                spans.push((end, parts));
+                place = end;
+            }
         }
+        Self { opened, read, until, spans }
     }
 
-    /// A temporary run.
-    pub(super) fn from_file(mut file: File, size: u64) -> Result<Self, super::MergeError> {
-        let object = "temporary run".to_owned();
-        let fail = |source| super::MergeError::Spill { action: "read", folder: std::env::temp_dir(), source };
-        let mut wanted = TAIL_BYTES.min(size);
-        let tail = loop {
-            let mut bytes = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
-            file.seek(SeekFrom::Start(size - wanted)).map_err(fail)?;
-            file.read_exact(&mut bytes).map_err(fail)?;
-            let layout = read_tail(&object, &bytes, size).map_err(|error| fail(std::io::Error::other(error)))?;
-            match layout {
-                Layout::Complete(tail) => break tail,
-                Layout::More(more) => wanted = more.min(size),
-            }
+    pub(super) fn footer(&self) -> &Footer {
+        &self.opened.tail.footer
+    }
+
+    /// Bytes that were read from the store to open it.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.opened.bytes_read
+    }
+
+    fn entry(&self, place: usize) -> Option<(usize, &BlockEntry)> {
+        let number = *self.read.blocks.get(place)?;
+        Some((number, self.opened.tail.blocks.get(number)?))
+    }
+
+    /// The first keys of the blocks that are read, and the raw bytes of each.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&[u8], usize)> {
+        let entries = self.read.blocks.iter().filter_map(|number| self.opened.tail.blocks.get(*number));
+        entries.map(|entry| (entry.first_key.as_slice(), entry.raw_bytes(self.read.columns)))
+    }
+
+    /// The first and the last key that it has, or may have where not all of it is read.
+    pub(super) fn ends(&self) -> Option<(&[u8], &[u8])> {
+        Some((self.entry(0)?.1.first_key.as_slice(), self.footer().last_key.as_slice()))
+    }
+
+    /// The places of the blocks that can have keys from `keys`.
+    fn places_of(&self, keys: &Range<&[u8]>) -> Range<usize> {
+        if self.footer().last_key.as_slice() < keys.start {
+            return 0..0;
+        }
+        let below = |key: &[u8]| {
+            self.read.blocks.partition_point(|number| {
+                self.opened.tail.blocks.get(*number).is_some_and(|block| block.first_key.as_slice() < key)
+            })
         };
-        let cursor = BlockCursor::new(&object, tail.footer.clone());
-        let blocks = (0..tail.blocks.len()).collect();
-        Ok(Self {
-            object,
-            input: None,
-            tail,
-            cursor,
-            from: None,
-            until: None,
-            bytes_read: 0,
-            source: Source::File(file),
-            read: BlocksRead {
-                blocks,
-                columns: Columns::All,
-                narrow: false,
-                span_bytes: 0,
-                unreadable: None,
-                all_before: false,
-            },
-            fetched: 0,
-            ahead: VecDeque::new(),
-            spare: Vec::new(),
-            broken: false,
+        let (first, end) = (below(keys.start).saturating_sub(1), below(keys.end));
+        first.min(end)..end
+    }
+
+    /// The span that has the block at a place.
+    fn span_at(&self, place: usize) -> usize {
+        self.spans.partition_point(|(end, _)| *end <= place)
+    }
+
+    fn spans_of(&self, places: &Range<usize>) -> Range<usize> {
+        if places.is_empty() { 0..0 } else { self.span_at(places.start)..self.span_at(places.end - 1) + 1 }
+    }
+
+    /// What reads its spans, when it is read in these parts; none where it was fetched whole.
+    pub(super) fn spans(
+        &self,
+        store: &Arc<dyn ReadStore>,
+        handle: &Handle,
+        parts: &[Range<&[u8]>],
+        threads: usize,
+    ) -> Option<Arc<Spans>> {
+        self.opened.whole.is_none().then(|| {
+            let mut readers = vec![usize::from(parts.is_empty()); self.spans.len()];
+            for part in parts {
+                for at in self.spans_of(&self.places_of(part)) {
+                    if let Some(readers) = readers.get_mut(at) {
+                        *readers += 1;
+                    }
+                }
+            }
+            let spans = self.spans.iter().map(|(_, parts)| parts.clone()).zip(readers);
+            let ahead = self.ahead(threads);
+            Arc::new(Spans::new(store.clone(), handle.clone(), self.opened.object.clone(), spans, ahead))
         })
     }
 
-    /// How many blocks are read of it.
-    pub(super) fn blocks(&self) -> usize {
-        self.read.blocks.len()
+    /// How much is fetched while so many threads read it: each has a span at hand. There may be many small ones, no more than large ones
+    /// take.
+    fn ahead(&self, threads: usize) -> Ahead {
+        let spans = if self.read.narrow { NARROW_AHEAD } else { SPANS_AHEAD };
+        Ahead { spans: threads + spans, small_spans: threads + NARROW_AHEAD, small_bytes: self.read.span_bytes }
+    }
+
+    /// Opens it, or the part of it that has these keys; none when it has no block with them.
+    pub(super) fn open(self: &Arc<Self>, spans: Option<&Arc<Spans>>, keys: Option<&Range<&[u8]>>) -> Option<OpenRun> {
+        let places = keys.map_or(0..self.read.blocks.len(), |keys| self.places_of(keys));
+        if places.is_empty() {
+            return None;
+        }
+        let source = match (spans, &self.opened.whole) {
+            (Some(spans), None) => Blocks::Ranged { spans: spans.clone(), here: None, left: self.spans_of(&places) },
+            (_, whole) => Blocks::Whole(whole.clone().unwrap_or_default()),
+        };
+        let cursor = BlockCursor::new(&self.opened.object, self.opened.tail.footer.clone());
+        let (from, until) = (self.opened.from, self.until);
+        Some(OpenRun { plan: self.clone(), cursor, source, places, broken: false, from, until })
     }
 
     /// Whether all records of the run have happened at the cut, so that the last one of a key is all that is needed of it.
     #[inline]
-    pub(super) fn is_simple(&self) -> bool {
-        self.read.all_before && self.from.is_none() && self.read.unreadable.is_none()
+    fn is_simple(&self) -> bool {
+        self.read.all_before && self.opened.from.is_none() && self.read.unreadable.is_none()
     }
 
-    /// Memory that the run takes while it is read, in bytes; more when other threads load a block `ahead`.
-    pub(super) fn memory_bytes(&self, ahead: bool) -> usize {
-        let raw_bytes = |block: &BlockEntry| block.raw_bytes(self.read.columns);
-        let block = self.tail.blocks.iter().map(raw_bytes).max().unwrap_or(0);
-        let loaded = if ahead && self.read.blocks.len() > 1 { block.saturating_mul(2) } else { block };
-        let index = self.tail.blocks.len() * 256;
-        let fetched = match &self.source {
-            Source::Whole(bytes) => bytes.len(),
-            Source::Ranged { .. } if self.read.narrow => NARROW_AHEAD.saturating_mul(block),
-            Source::Ranged { .. } => (SPANS_AHEAD + 1) * usize::try_from(self.read.span_bytes).unwrap_or(usize::MAX),
-            Source::File(_) => block,
+    /// Memory that the run takes while `threads` read it, in bytes.
+    pub(super) fn memory_bytes(&self, threads: usize) -> usize {
+        let block = self.places().map(|(_, raw)| raw).max().unwrap_or(0);
+        let index = self.opened.tail.blocks.len() * 256;
+        let fetched = if let Some(bytes) = &self.opened.whole {
+            bytes.len()
+        } else {
+            let length = |parts: &[Range<u64>; 2]| {
+                let bytes = parts.iter().map(|part| part.end - part.start).sum::<u64>();
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            };
+            let span = self.spans.iter().map(|(_, parts)| length(parts)).max().unwrap_or(0);
+            (threads + self.ahead(threads).spans).min(self.spans.len()).saturating_mul(span)
         };
-        loaded.saturating_add(fetched).saturating_add(index)
+        block.saturating_mul(threads).saturating_add(fetched).saturating_add(index)
     }
+}
 
+impl OpenRun {
     /// Where the record that it stands at comes in the order of the merge: items of a snapshot come before the records of
     /// their key, and are never copies of one.
     #[inline]
     pub(super) fn order(&self) -> Option<SequenceNumber> {
-        (self.tail.footer.kind != RunKind::Snapshot).then(|| self.cursor.sequence())
+        (self.plan.footer().kind != RunKind::Snapshot).then(|| self.cursor.sequence())
     }
 
     /// Goes to the next record; false at the end of the run.
     #[inline]
-    pub(super) fn advance(&mut self, loader: &mut Loader) -> Result<bool> {
+    pub(super) fn advance(&mut self, decompressor: &mut Decompressor) -> Result<bool> {
         loop {
-            match (self.step(loader), &self.read.unreadable) {
+            match (self.step(decompressor), &self.plan.read.unreadable) {
                 // The other blocks may be whole.
                 (Err(error), Some(list)) if error.kind() == Kind::Corrupt => {
-                    list.add(&self.object, &error);
+                    list.add(&self.plan.opened.object, &error);
                     self.broken = true;
                 }
                 (stepped, _) => return stepped,
@@ -205,7 +232,7 @@ impl OpenRun {
     }
 
     #[inline]
-    fn step(&mut self, loader: &mut Loader) -> Result<bool> {
+    fn step(&mut self, decompressor: &mut Decompressor) -> Result<bool> {
         loop {
             while !self.broken && self.cursor.advance()? {
                 let second = self.cursor.second();
@@ -215,121 +242,70 @@ impl OpenRun {
                     return Ok(true);
                 }
             }
-            if self.ahead.is_empty() && self.fetched >= self.read.blocks.len() {
+            if self.places.is_empty() {
                 return Ok(false);
             }
-            self.load_next(loader)?;
+            self.load_next(decompressor)?;
             self.broken = false;
         }
     }
 
-    fn load_next(&mut self, loader: &mut Loader) -> Result<()> {
-        self.load_ahead(loader);
-        match self.ahead.pop_front() {
-            Some(pending) => {
-                let next = loader.take(&pending?)?;
-                self.spare.push(std::mem::replace(&mut self.cursor, next));
-                self.load_ahead(loader);
-            }
-            None => {
-                if let Some((number, stored)) = self.fetch_next()?
-                    && let Some(entry) = self.tail.blocks.get(number)
-                {
-                    let named = self.tail.first_block.saturating_add(number);
-                    let stored = stored.each_ref().map(Bytes::as_ref);
-                    self.cursor.load(loader.decompressor(), named, entry, stored, self.read.columns)?;
+    /// As [`super::source::Source::skip_superseded`].
+    #[inline]
+    pub(super) fn skip_superseded(&mut self) -> Result<bool> {
+        if !self.plan.is_simple() {
+            return Ok(false);
+        }
+        loop {
+            match self.cursor.next_has_same_key() {
+                Some(true) => {
+                    self.cursor.advance()?;
                 }
+                same => return Ok(same.is_some()),
             }
         }
+    }
+
+    fn load_next(&mut self, decompressor: &mut Decompressor) -> Result<()> {
+        let Some(place) = self.places.next() else { return Ok(()) };
+        let plan = self.plan.clone();
+        let Some((number, entry)) = plan.entry(place) else { return Ok(()) };
+        let columns = plan.read.columns;
+        let stored = self.stored(place, &entry.places(columns))?;
+        let number = plan.opened.tail.first_block.saturating_add(number);
+        self.cursor.load(decompressor, number, entry, stored.each_ref().map(Bytes::as_ref), columns)?;
         Ok(())
     }
 
-    /// Lets other threads, if there are any, load the next blocks. Waits for no bytes while there is a block to go on with.
-    pub(super) fn load_ahead(&mut self, loader: &Loader) {
-        while self.ahead.len() < loader.ahead()
-            && self.fetched < self.read.blocks.len()
-            && (self.ahead.is_empty() || self.is_next_here())
-        {
-            let fetched = self.fetch_next();
-            let columns = self.read.columns;
-            let pending = fetched.map(|fetched| {
-                let (number, stored) = fetched?;
-                let entry = self.tail.blocks.get(number)?.clone();
-                let number = self.tail.first_block.saturating_add(number);
-                let fresh = || BlockCursor::new(&self.object, self.tail.footer.clone());
-                let cursor = self.spare.pop().unwrap_or_else(fresh);
-                Some(loader.submit(Block { cursor, number, entry, stored, columns }))
-            });
-            self.ahead.extend(pending.transpose());
-        }
-    }
-
-    /// Where the parts of the block that is fetched next lie.
-    fn next_places(&self) -> Option<(usize, [Range<u64>; 2])> {
-        let number = *self.read.blocks.get(self.fetched)?;
-        Some((number, self.tail.blocks.get(number)?.places(self.read.columns)))
-    }
-
-    /// Whether its bytes can be had without waiting.
-    fn is_next_here(&self) -> bool {
-        let Source::Ranged { span, under_way, .. } = &self.source else { return true };
-        let Some((_, places)) = self.next_places() else { return true };
-        parts_of(span.as_ref(), &places).is_some() || under_way.front().is_some_and(|fetch| fetch.task.is_finished())
-    }
-
-    /// Fetches the next block: its number and stored bytes.
-    fn fetch_next(&mut self) -> Result<Option<(usize, [Bytes; 2])>> {
-        let next = self.next_places();
-        self.fetched += 1;
-        let Some((number, places)) = next else { return Ok(None) };
-        let stored = match &mut self.source {
-            Source::Whole(bytes) => {
+    /// The stored bytes of the parts of the block at a place. What was asked for may not have come whole: that its checksum tells.
+    fn stored(&mut self, place: usize, parts: &[Range<u64>; 2]) -> Result<[Bytes; 2]> {
+        let [first, second] = parts;
+        match &mut self.source {
+            Blocks::Whole(bytes) => {
                 let whole = Piece { start: 0, bytes: bytes.clone() };
-                let stored = places.each_ref().map(|place| whole.get(place).unwrap_or_default());
-                if self.fetched == self.read.blocks.len() {
-                    self.source = Source::Whole(Bytes::new());
-                }
-                stored
+                Ok([whole.get(first), whole.get(second)])
             }
-            Source::Ranged { store, handle, under_way, next, span } => {
-                while *next < self.read.blocks.len() && has_room(under_way, &self.read) {
-                    let (end, wanted) = span_of(&self.tail, *next, &self.read);
-                    *next = end;
-                    let (store, object) = (store.clone(), self.object.clone());
-                    let bytes = wanted.iter().map(|place| place.end - place.start).sum();
-                    let task = handle.spawn(async move { span::fetch(store.as_ref(), &object, wanted).await });
-                    under_way.push_back(Fetch { bytes, task });
+            Blocks::Ranged { spans, here, left } => {
+                let at = self.plan.span_at(place);
+                if at > left.start {
+                    *here = None;
+                    spans.leave(left.start..at);
+                    left.start = at;
                 }
-                if parts_of(span.as_ref(), &places).is_none() {
-                    let Some(mut fetch) = under_way.pop_front() else { return Ok(None) };
-                    let pieces = handle
-                        .block_on(&mut fetch.task)
-                        .map_err(|error| super::MergeError::Thread { reason: error.to_string() })??;
-                    let read = pieces.iter().map(|piece| u64::try_from(piece.bytes.len()).unwrap_or(0)).sum();
-                    self.bytes_read = self.bytes_read.saturating_add(read);
-                    *span = Some(pieces);
-                }
-                // What was asked for may not have come whole: that its checksum tells.
-                parts_of(span.as_ref(), &places).unwrap_or_default()
-            }
-            Source::File(file) => {
-                let fail = |source| super::MergeError::Spill { action: "read", folder: std::env::temp_dir(), source };
-                let mut read = |place: &Range<u64>| {
-                    let mut buffer = vec![0; usize::try_from(place.end - place.start).unwrap_or(usize::MAX)];
-                    file.seek(SeekFrom::Start(place.start))?;
-                    file.read_exact(&mut buffer).map(|()| Bytes::from(buffer))
+                let [near, far] = match here {
+                    Some(here) => here,
+                    None => here.insert(spans.get(at)?),
                 };
-                let [first, second] = &places;
-                [read(first).map_err(fail)?, read(second).map_err(fail)?]
+                Ok([near.get(first), far.get(second)])
             }
-        };
-        Ok(Some((number, stored)))
+        }
     }
 }
 
-/// Whether one more span may be under way: there may be many small ones, together no more than [`SPANS_AHEAD`] large ones.
-fn has_room(under_way: &VecDeque<Fetch>, read: &BlocksRead) -> bool {
-    let bytes = under_way.iter().map(|fetch| fetch.bytes).sum::<u64>();
-    let large = u64::try_from(SPANS_AHEAD - 1).unwrap_or(0).saturating_mul(read.span_bytes);
-    under_way.len() < SPANS_AHEAD || (under_way.len() < NARROW_AHEAD && (read.narrow || bytes <= large))
+impl Drop for OpenRun {
+    fn drop(&mut self) {
+        if let Blocks::Ranged { spans, left, .. } = &self.source {
+            spans.leave(left.clone());
+        }
+    }
 }

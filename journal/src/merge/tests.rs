@@ -30,7 +30,9 @@ async fn segments(store: &Arc<MemoryStore>) -> (Vec<RunInput>, Vec<ChangeRecord>
         for n in 0..400u64 {
             let sequence = segment * 400 + n;
             let id = (sequence * 7919) % 300;
-            let image = Image::from_bytes(Bytes::from(format!("{id}-{sequence}-{}", "x".repeat(200))));
+            // Nothing that an image has in common with the one before it makes the history shorter.
+            let letter = ["a", "b", "c", "d", "e"][usize::try_from(sequence / 300 % 5).unwrap()];
+            let image = Image::from_bytes(Bytes::from(format!("{id}-{sequence}-{}", letter.repeat(200))));
             let old = live.get(&id).cloned();
             let remove = old.is_some() && sequence % 5 == 0;
             let new = (!remove).then_some(image);
@@ -296,68 +298,165 @@ async fn a_replay_to_the_end_of_a_run_reads_nothing_of_its_history() {
     // The end of the object may be read twice, the index being longer than the first read of it.
     let most = history.start + 2 * (run.size - history.end) + crate::format::TAIL_BYTES;
     assert!(report.bytes_read <= most, "{} of {} bytes read, at most {most}", report.bytes_read, run.size);
+    for threads in [1, 3] {
+        let of = items_by_parts(&store, std::slice::from_ref(&input), Cut::at(Second::MAX), None, (1 << 20, threads));
+        let (items, parts, report) = of.await.unwrap();
+        assert!(parts > 1 && items.into_iter().collect::<BTreeMap<_, _>>() == expected, "{threads} threads");
+        assert!(report.bytes_read <= most, "{} bytes read on {threads} threads, at most {most}", report.bytes_read);
+    }
     let inside = Cut::at(Second::new(1_004_000).unwrap());
     let read: Arc<dyn ReadStore> = store.clone();
     let merged = for_each_item(read, vec![input], inside, None, MergeOptions::default(), |_| Ok(())).await;
     assert_eq!(merged.unwrap_err().kind(), crate::error::Kind::Corrupt);
 }
 
-/// Other threads change neither what is given nor its order, whatever the memory; and a corrupt block is the same error at the same
-/// place, after the same visits.
-#[tokio::test(flavor = "multi_thread")]
-async fn any_number_of_threads_gives_the_same_records_and_the_same_error() {
-    let store = Arc::new(MemoryStore::default());
-    let (mut inputs, mut records) = segments(&store).await;
+/// Items, as parts gave them.
+type Items = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The items of a cut by parts, and how many parts there were.
+async fn items_by_parts(
+    store: &Arc<MemoryStore>,
+    inputs: &[RunInput],
+    cut: Cut,
+    keys: Option<Range<Bytes>>,
+    (memory, threads): (usize, usize),
+) -> Result<(Items, usize, MergeReport)> {
+    let taken = Arc::new(Mutex::new((Items::new(), 0)));
+    let into = taken.clone();
+    let visit = |part: &mut Items, item: ItemRef<'_>| {
+        part.push((item.key.to_vec(), item.image.to_vec()));
+        Ok(())
+    };
+    let take = move |part: Items| {
+        let mut taken = into.lock().unwrap();
+        taken.0.extend(part);
+        taken.1 += 1;
+        Ok(())
+    };
+    let threads = NonZeroUsize::new(threads).unwrap();
+    let options = MergeOptions { memory_bytes_max: memory, threads, ..MergeOptions::default() };
+    let read: Arc<dyn ReadStore> = store.clone();
+    let report = for_each_part(read, inputs.to_vec(), cut, keys, options, (Items::new, visit, take)).await?;
+    let taken = std::mem::take(&mut *taken.lock().unwrap());
+    Ok((taken.0, taken.1, report))
+}
+
+/// Segments, and a long run of their records in small blocks.
+async fn segments_and_a_long_run(store: &Arc<MemoryStore>) -> (Vec<RunInput>, RunInput, Vec<u8>) {
+    let (inputs, mut records) = segments(store).await;
     records.sort_by(|a, b| (&a.key, a.sequence).cmp(&(&b.key, b.sequence)));
     let stream = StreamArn::parse("arn:aws:dynamodb:x:0:table/notes/stream/1").unwrap();
     let options = WriterOptions { block_bytes: 4 << 10, ..WriterOptions::columns() };
     let run = RunWriter::encode(options, stream, names(), &records).unwrap();
     store.put_new("compacted", Bytes::from(run.bytes.clone())).await.unwrap();
-    let mut broken = run.bytes;
-    let middle = broken.len() / 2;
-    broken[middle] ^= 1;
-    store.put_new("broken", Bytes::from(broken)).await.unwrap();
     let input =
-        |key: &str| RunInput { key: key.to_owned(), size: run.size, kind: RunKind::Segment, from: None, until: None };
-    inputs.truncate(3);
-    for (object, sound) in [("compacted", true), ("broken", false)] {
-        inputs.push(input(object));
-        let mut expected = None;
-        for (threads, memory) in [(1, 48 << 20), (2, 48 << 20), (3, 48 << 20), (8, 200 << 10)] {
-            let seen = Arc::new(Mutex::new(Vec::new()));
-            let into = seen.clone();
-            let threads = NonZeroUsize::new(threads).unwrap();
-            let options = MergeOptions { memory_bytes_max: memory, threads, ..MergeOptions::default() };
-            let read: Arc<dyn ReadStore> = store.clone();
-            let merged = for_each_record(read, inputs.clone(), None, options, move |record| {
-                into.lock().unwrap().push((record.key.to_vec(), record.sequence, record.new.map(<[u8]>::to_vec)));
-                Ok(())
-            })
-            .await;
-            assert_eq!(merged.is_ok(), sound);
-            let found = (std::mem::take(&mut *seen.lock().unwrap()), merged.map_err(|error| error.to_string()).err());
-            assert!(memory < 1 << 20 || !found.0.is_empty());
-            // What was merged in groups first fails before the first visit.
-            if memory > 1 << 20 || sound {
-                assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{object}, {threads} threads");
+        RunInput { key: "compacted".to_owned(), size: run.size, kind: RunKind::Segment, from: None, until: None };
+    (inputs, input, run.bytes)
+}
+
+/// The number of threads changes neither what is given nor its order nor what is counted, whatever the memory, the runs, the cut and the
+/// keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_number_of_threads_gives_the_same_items() {
+    let store = Arc::new(MemoryStore::default());
+    let (inputs, long, _) = segments_and_a_long_run(&store).await;
+    let both: Vec<RunInput> = inputs.iter().skip(35).cloned().chain([long.clone()]).collect();
+    let mut most_parts = 0;
+    let mut states: BTreeMap<u64, Items> = BTreeMap::new();
+    for (what, inputs) in [("segments", inputs), ("a long run", vec![long]), ("both", both)] {
+        for (at, keys) in [(1_000_801, None), (1_001_599, Some("00100".."00200"))] {
+            let cut = Cut { position: Position::Second(Second::new(at).unwrap()), inclusive: true };
+            let keys = keys.map(|keys| Bytes::from(keys.start)..Bytes::from(keys.end));
+            for memory in [48 << 20, 1 << 20] {
+                let mut expected = None;
+                for threads in [1, 2, 3] {
+                    let of = items_by_parts(&store, &inputs, cut, keys.clone(), (memory, threads)).await;
+                    let (items, parts, report) = of.unwrap();
+                    most_parts = most_parts.max(parts);
+                    let found = (items, (report.records, report.keys, report.items));
+                    assert!(
+                        *expected.get_or_insert_with(|| found.clone()) == found,
+                        "{what} at {at}, {memory} bytes, {threads} threads"
+                    );
+                }
+                let read: Arc<dyn ReadStore> = store.clone();
+                let one_by_one = Arc::new(Mutex::new(Items::new()));
+                let into = one_by_one.clone();
+                let options = MergeOptions { memory_bytes_max: memory, ..MergeOptions::default() };
+                let visit = move |item: ItemRef<'_>| {
+                    into.lock().unwrap().push((item.key.to_vec(), item.image.to_vec()));
+                    Ok(())
+                };
+                for_each_item(read, inputs.clone(), cut, keys.clone(), options, visit).await.unwrap();
+                let items = expected.unwrap().0;
+                assert!(*one_by_one.lock().unwrap() == items, "{what} at {at}, {memory} bytes");
+                assert!(*states.entry(at).or_insert_with(|| items.clone()) == items, "{what} at {at}, {memory} bytes");
             }
         }
-        inputs.pop();
+    }
+    assert!(most_parts > 8, "{most_parts} parts");
+}
+
+/// A cut before the last changes, so that the history of a long run is read too.
+fn inside() -> Cut {
+    Cut::at(Second::new(1_001_500).unwrap())
+}
+
+/// A corrupt block in the middle is the same error with any number of threads, and they end with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_number_of_threads_gives_the_same_error() {
+    let store = Arc::new(MemoryStore::default());
+    let (_, long, mut bytes) = segments_and_a_long_run(&store).await;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    store.put_new("broken", Bytes::from(bytes)).await.unwrap();
+    let inputs = [RunInput { key: "broken".to_owned(), ..long }];
+    let cut = inside();
+    let mut expected = None;
+    for threads in [1, 2, 3, 8] {
+        let error = items_by_parts(&store, &inputs, cut, None, (1 << 20, threads)).await.unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Corrupt);
+        let found = error.to_string();
+        assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{found}, {threads} threads");
     }
 }
 
-/// A visit that fails while other threads load blocks ends the merge, and they end with it.
+/// A part that cannot be taken ends the merge on all threads; what was taken before it lies in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_the_parts_may_end_the_merge() {
+    let store = Arc::new(MemoryStore::default());
+    let (_, long, _) = segments_and_a_long_run(&store).await;
+    let cut = inside();
+    for threads in [1, 2, 4] {
+        let threads = NonZeroUsize::new(threads).unwrap();
+        let options = MergeOptions { memory_bytes_max: 1 << 20, threads, ..MergeOptions::default() };
+        let read: Arc<dyn ReadStore> = store.clone();
+        let mut parts = 0;
+        let take = move |(): ()| {
+            parts += 1;
+            if parts == 3 { Err(MergeError::Stopped.into()) } else { Ok(()) }
+        };
+        let visit = |(): &mut (), _: ItemRef<'_>| Ok(());
+        let merged = for_each_part(read, vec![long.clone()], cut, None, options, (|| (), visit, take)).await;
+        assert_eq!(merged.unwrap_err().kind(), crate::error::Kind::Interrupted);
+    }
+}
+
+/// A visit that fails ends the merge.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visit_that_fails_ends_the_merge_on_all_threads() {
     let store = Arc::new(MemoryStore::default());
-    let (inputs, _) = segments(&store).await;
-    let options = MergeOptions { threads: NonZeroUsize::new(4).unwrap(), ..MergeOptions::default() };
-    let read: Arc<dyn ReadStore> = store.clone();
-    let mut visits = 0;
-    let merged = for_each_record(read, inputs, None, options, move |_| {
-        visits += 1;
-        if visits == 100 { Err(MergeError::Stopped.into()) } else { Ok(()) }
-    })
-    .await;
-    assert_eq!(merged.unwrap_err().kind(), crate::error::Kind::Interrupted);
+    let (_, long, _) = segments_and_a_long_run(&store).await;
+    let cut = inside();
+    for threads in [1, 4] {
+        let threads = NonZeroUsize::new(threads).unwrap();
+        let options = MergeOptions { memory_bytes_max: 1 << 20, threads, ..MergeOptions::default() };
+        let read: Arc<dyn ReadStore> = store.clone();
+        let visit = |(): &mut (), item: ItemRef<'_>| {
+            if item.key > &b"00150"[..] { Err(MergeError::Stopped.into()) } else { Ok(()) }
+        };
+        let parts = (|| (), visit, |(): ()| Ok(()));
+        let merged = for_each_part(read, vec![long.clone()], cut, None, options, parts).await;
+        assert_eq!(merged.unwrap_err().kind(), crate::error::Kind::Interrupted);
+    }
 }

@@ -31,6 +31,7 @@ impl Second {
     ///
     /// # Errors
     /// When it lies after the year 9999.
+    #[inline]
     pub fn new(seconds: u64) -> Result<Self, SecondError> {
         if seconds > Self::MAX.0 {
             return Err(SecondError::Range { found: seconds.to_string() });

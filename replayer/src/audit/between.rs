@@ -204,7 +204,6 @@ mod tests {
             old: number.checked_sub(1).and_then(image),
             new: image(number),
             user: None,
-            input: None,
         }
     }
 

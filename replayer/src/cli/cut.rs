@@ -160,7 +160,7 @@ pub fn schema(plan: &ReplayPlan) -> Result<&KeySchema, KeySchemaError> {
 /// What a merge may take.
 #[derive(Debug, Clone, Args)]
 pub struct MergeArgs {
-    /// Memory for reading, in MiB; more runs than fit are merged in groups through temporary files
+    /// Memory for reading, in MiB; what does not fit goes through temporary files
     #[arg(long, value_name = "MIB", default_value_t = 48, value_parser = clap::value_parser!(u32).range(8..=65_536))]
     pub memory_mib: u32,
     /// Threads for reading; as many as there are processors, up to four, when not given

@@ -26,11 +26,12 @@ use journal::source::attribute::write_dynamodb_json;
 use journal::store::ReadStore;
 
 use self::sink::{FirstLook, Sink};
+use self::spliced::{Lines, SplicedSink};
 use crate::audit::InertJson;
 use crate::digest::StateDigest;
 use crate::merge::{MergeOptions, MergeReport};
 use crate::plan::ReplayPlan;
-use crate::state::{Flow, Selection, StateError, Visited, stopped, visit_encoded, visit_items};
+use crate::state::{EncodedItem, Flow, Selection, StateError, Visited, stopped, visit_items, visit_parts};
 
 pub use self::csv::{COLUMNS_MAX, CsvColumns};
 pub use destination::{Destination, OutputError};
@@ -163,19 +164,45 @@ pub async fn export(
         look = seen.0;
     }
     let about = About::plan(plan);
-    let sink = Sink::begin(format, look, destination, plan.key.as_ref(), &about)?;
-    let visited =
-        visit_encoded(store, plan, selection, options, interrupt, (sink, 0u64), move |(sink, items), item| {
-            let hash = sink.item(item)?;
-            *items += 1;
-            if items.is_multiple_of(256) {
-                progress(*items, total);
-            }
-            Ok((Flow::Continue, hash))
-        });
+    let sink = match Sink::begin(format, look, destination, plan.key.as_ref(), &about)? {
+        Sink::Spliced(sink) => return export_lines(store, plan, sink, selection, options, interrupt, progress).await,
+        sink => sink,
+    };
+    let visited = visit_items(store, plan, selection, options, interrupt, (sink, 0u64), move |(sink, items), item| {
+        sink.item(&item.attributes)?;
+        *items += 1;
+        if items.is_multiple_of(256) {
+            progress(*items, total);
+        }
+        Ok(Flow::Continue)
+    });
     let ((sink, items), visited) = visited.await?;
     let said = visited.clone();
     let bytes = finish(move || sink.finish(&about, &said), interrupt).await?;
+    Ok(ExportReport { items, bytes, digest: visited.digest, cut_short: visited.cut_short, merge: visited.merge })
+}
+
+/// As [`export`], where a line needs to know of no other: lines are made on all threads.
+async fn export_lines(
+    store: Arc<dyn ReadStore>,
+    plan: &ReplayPlan,
+    sink: SplicedSink,
+    selection: Selection,
+    options: MergeOptions,
+    interrupt: &Interrupt,
+    progress: impl Fn(u64, Option<u64>) + Send + 'static,
+) -> Result<ExportReport> {
+    let format = sink.format();
+    let begin = move || Lines::new(format);
+    let visit = |lines: &mut Lines, item: EncodedItem<'_>| lines.item(&item);
+    let take = move |sink: &mut SplicedSink, lines: Lines| {
+        progress(sink.write(&lines)?, None);
+        Ok(())
+    };
+    let visited = visit_parts(store, plan, selection, options, interrupt, sink, (begin, visit, take));
+    let (sink, visited) = visited.await?;
+    let bytes = finish(move || sink.finish(), interrupt).await?;
+    let items = visited.digest.items();
     Ok(ExportReport { items, bytes, digest: visited.digest, cut_short: visited.cut_short, merge: visited.merge })
 }
 

@@ -9,9 +9,7 @@ use super::spliced::SplicedSink;
 #[cfg(feature = "sql")]
 use super::typed::{Layout, Seen};
 use super::{About, Format, Visited};
-use crate::digest::ItemHash;
 use crate::key_schema::KeySchema;
-use crate::state::EncodedItem;
 
 /// What is learnt from all items before the first is written.
 pub(super) enum FirstLook {
@@ -84,17 +82,8 @@ impl Sink {
         })
     }
 
-    /// Writes an item; gives its part of the state digest.
-    pub(super) fn item(&mut self, item: EncodedItem<'_>) -> Result<ItemHash> {
-        if let Self::Spliced(sink) = self {
-            return sink.item(&item);
-        }
-        let item = item.into_item()?;
-        self.decoded(&item.attributes)?;
-        Ok(item.hash)
-    }
-
-    fn decoded(&mut self, item: &Attributes) -> Result<(), OutputError> {
+    /// Writes an item; lines that are spliced are given to their own sink.
+    pub(super) fn item(&mut self, item: &Attributes) -> Result<(), OutputError> {
         match self {
             Self::Spliced(_) => Ok(()),
             Self::Csv(columns, destination) => {

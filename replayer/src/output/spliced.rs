@@ -11,55 +11,69 @@ use crate::audit::make_json_inert;
 use crate::digest::ItemHash;
 use crate::state::EncodedItem;
 
-/// Bytes gathered before they are written.
-const GATHERED_BYTES: usize = 256 << 10;
-
-/// A file of JSON lines.
-pub(super) struct SplicedSink {
+/// Lines of JSON in memory.
+pub(super) struct Lines {
     /// What stands around each item.
     around: (&'static [u8], &'static [u8]),
     spelling: Spelling,
     /// Made with the first item, which knows the table's key.
     splicer: Option<Splicer>,
-    gathered: Vec<u8>,
-    destination: Box<Destination>,
+    text: Vec<u8>,
+    items: u64,
 }
 
-impl SplicedSink {
+impl Lines {
     /// DynamoDB JSON as AWS's export writes it; plain JSON for every other format.
-    pub(super) fn new(format: Format, destination: Destination) -> Self {
+    pub(super) fn new(format: Format) -> Self {
         let (around, spelling): ((&[u8], &[u8]), _) = match format {
             Format::DynamodbJson => ((b"{\"Item\":", b"}\n"), Spelling::DynamoDb),
             _ => ((b"", b"\n"), Spelling::Plain),
         };
-        Self { around, spelling, splicer: None, gathered: Vec::new(), destination: Box::new(destination) }
+        Self { around, spelling, splicer: None, text: Vec::new(), items: 0 }
     }
 
     /// Adds a line; gives the item's part of the state digest.
     pub(super) fn item(&mut self, item: &EncodedItem<'_>) -> Result<ItemHash> {
         let splicer = self.splicer.get_or_insert_with(|| Splicer::new(item.key_attributes(), self.spelling));
-        self.gathered.extend_from_slice(self.around.0);
-        let start = self.gathered.len();
-        let told = item.splice(splicer, &mut self.gathered)?;
+        self.text.extend_from_slice(self.around.0);
+        let start = self.text.len();
+        let told = item.splice(splicer, &mut self.text)?;
         if !told.printable {
-            make_json_inert(&mut self.gathered, start);
+            make_json_inert(&mut self.text, start);
         }
-        self.gathered.extend_from_slice(self.around.1);
-        if self.gathered.len() >= GATHERED_BYTES {
-            self.write_gathered()?;
-        }
+        self.text.extend_from_slice(self.around.1);
+        self.items += 1;
         Ok(told.hash)
     }
+}
 
-    fn write_gathered(&mut self) -> Result<(), OutputError> {
-        let written = self.destination.write_all(&self.gathered);
-        self.gathered.clear();
-        written.map_err(|error| self.destination.failed(error))
+/// A file of JSON lines.
+pub(super) struct SplicedSink {
+    format: Format,
+    destination: Box<Destination>,
+    /// Lines written so far.
+    items: u64,
+}
+
+impl SplicedSink {
+    pub(super) fn new(format: Format, destination: Destination) -> Self {
+        Self { format, destination: Box::new(destination), items: 0 }
+    }
+
+    /// The format of its lines.
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Writes lines; how many there are by then.
+    pub(super) fn write(&mut self, lines: &Lines) -> Result<u64, OutputError> {
+        self.destination.write_all(&lines.text).map_err(|error| self.destination.failed(error))?;
+        self.items += lines.items;
+        Ok(self.items)
     }
 
     /// Makes the file whole; gives its bytes.
-    pub(super) fn finish(mut self) -> Result<u64, OutputError> {
-        self.write_gathered()?;
+    pub(super) fn finish(self) -> Result<u64, OutputError> {
         self.destination.finish()
     }
 }

@@ -13,7 +13,7 @@ use journal::store::ReadStore;
 use super::write::capacity_units;
 use crate::merge::MergeOptions;
 use crate::plan::ReplayPlan;
-use crate::state::{EncodedItem, Flow, Selection, visit_encoded};
+use crate::state::{EncodedItem, Selection, visit_parts};
 
 /// What a write request unit costs on demand, in millionths of a dollar: us-east-1, standard class.
 const MICRODOLLARS_PER_MILLION_UNITS: u64 = 625_000;
@@ -64,18 +64,24 @@ pub async fn survey(
     confirmed: Option<Vec<u8>>,
 ) -> Result<Survey> {
     let Some(key) = &plan.key else { return Ok(Survey::default()) };
-    let (splicer, mut passed_over) = (Splicer::new(key.attributes(), Spelling::DynamoDb), Vec::new());
-    let count = move |survey: &mut Survey, item: EncodedItem<'_>| {
+    let splicer = Splicer::new(key.attributes(), Spelling::DynamoDb);
+    let begin = || (Survey::default(), Vec::new());
+    let count = move |(survey, passed_over): &mut (Survey, Vec<u8>), item: EncodedItem<'_>| {
         passed_over.clear();
-        let told = item.splice(&splicer, &mut passed_over)?;
+        let told = item.splice(&splicer, passed_over)?;
         let bytes = told.bytes;
         survey.items += 1;
         survey.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
         survey.write_units += u64::from(capacity_units(bytes));
         survey.confirmed += u64::from(confirmed.as_deref().is_some_and(|confirmed| item.key <= confirmed));
-        Ok((Flow::Continue, told.hash))
+        Ok(told.hash)
     };
-    Ok(visit_encoded(store, plan, selection, options, interrupt, Survey::default(), count).await?.0)
+    let add = |survey: &mut Survey, (part, _): (Survey, Vec<u8>)| {
+        *survey = survey.plus(&part);
+        Ok(())
+    };
+    let parts = (begin, count, add);
+    Ok(visit_parts(store, plan, selection, options, interrupt, Survey::default(), parts).await?.0)
 }
 
 #[cfg(test)]

@@ -54,6 +54,13 @@ impl Touched {
         }
     }
 
+    /// The same blocks for two readers.
+    #[must_use]
+    pub fn halves(&self) -> [Self; 2] {
+        let (first, second) = self.blocks.split_at(self.blocks.len() / 2);
+        [first, second].map(|blocks| Self { path: self.path.clone(), blocks: blocks.to_vec(), ..*self })
+    }
+
     /// Stored bytes of the chunks.
     #[must_use]
     pub fn bytes(&self) -> u64 {

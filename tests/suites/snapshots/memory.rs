@@ -33,10 +33,10 @@ async fn journal(folder: &Path, items: u64, changes: u64) {
         image(format!("{id} in round {round}: {}", "all quiet at home, nothing new ".repeat(2)))
     };
     let segments = SEGMENTS.min(changes);
-    let each = changes / segments;
+    let first = |number: u64| changes * number / segments;
     for number in 0..segments {
         // Change n is the (n / items)th of item n % items.
-        let mut order: Vec<u64> = (number * each..(number + 1) * each).collect();
+        let mut order: Vec<u64> = (first(number)..first(number + 1)).collect();
         order.sort_by_key(|change| (change % items, *change));
         let records: Vec<ChangeRecord> = order
             .into_iter()
@@ -90,17 +90,26 @@ async fn the_peak_memory_of_a_replay_does_not_follow_changes_or_items() {
         journal_tests::skip("the_peak_memory_of_a_replay_does_not_follow_changes_or_items", "python3 is not installed");
         return;
     }
-    // The claim: 100 k to 10 M changes, and 10 k to 2 M items. Reduced: the same bounds, closer to each other.
-    let (by_changes, by_items): (Sizes, Sizes) = if full() {
-        ([(20_000, 100_000), (20_000, 10_000_000)], [(10_000, 4_000_000), (2_000_000, 4_000_000)])
+    // The claim: 100 k to 10 M changes, and 10 k to 2 M items, each with one change or with few. Reduced: the same bounds, closer to
+    // each other.
+    let scales: [Sizes; 3] = if full() {
+        [
+            [(20_000, 100_000), (20_000, 10_000_000)],
+            [(10_000, 10_000), (2_000_000, 2_000_000)],
+            [(10_000, 4_000_000), (2_000_000, 4_000_000)],
+        ]
     } else {
-        ([(5_000, 100_000), (5_000, 400_000)], [(5_000, 200_000), (100_000, 200_000)])
+        [
+            [(5_000, 100_000), (5_000, 400_000)],
+            [(5_000, 5_000), (100_000, 100_000)],
+            [(5_000, 200_000), (100_000, 200_000)],
+        ]
     };
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("export.json");
     println!("{:>10} {:>10} {:>14} {:>14}", "items", "changes", "KiB with 8 MiB", "with 48 MiB");
     let mut all = Vec::new();
-    for pair in [by_changes, by_items] {
+    for pair in scales {
         let mut peaks: [Vec<u64>; 2] = Default::default();
         for (items, changes) in pair {
             let journal_folder = folder.path().join(format!("{items}-{changes}"));

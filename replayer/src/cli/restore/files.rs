@@ -19,7 +19,7 @@ use crate::merge::MergeOptions;
 use crate::output::{Destination, OutputError, prove};
 use crate::plan::ReplayPlan;
 use crate::restore::{FilesRun, TableFile};
-use crate::state::{Flow, Selection, visit_items};
+use crate::state::{EncodedItem, Selection, visit_parts};
 
 /// Plans a new run and carries it out.
 pub(super) async fn begin(
@@ -145,7 +145,9 @@ async fn already_whole(
     selection: Selection,
     (options, interrupt): (MergeOptions, &Interrupt),
 ) -> Result<Value> {
-    let visited = visit_items(store, plan, selection, options, interrupt, (), |(), _| Ok(Flow::Continue)).await?.1;
+    let digest_alone =
+        (|| (), |(): &mut (), item: EncodedItem<'_>| Ok(item.into_item()?.hash), |(): &mut (), ()| Ok(()));
+    let visited = visit_parts(store, plan, selection, options, interrupt, (), digest_alone).await?.1;
     let (format, key, digest, file) = (run.format(), schema(plan)?.clone(), visited.digest, path.clone());
     let proven = tokio::task::spawn_blocking(move || prove(&file, format, &key, digest)).await;
     if !matches!(proven, Ok(Ok(true))) {

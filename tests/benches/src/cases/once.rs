@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use journal::cut::{Cut, Position};
-use journal::merge::{ItemRef, MergeOptions, MergeReport, RunInput, for_each_item};
+use journal::merge::{ItemRef, MergeOptions, MergeReport, RunInput, for_each_part};
 use journal::model::Second;
 use journal::store::ReadStore;
 use tokio::runtime::Runtime;
@@ -60,14 +60,18 @@ pub fn replay(
     inputs: &[RunInput],
     options: &MergeOptions,
 ) -> MergeReport {
-    let mut bytes = 0usize;
-    let visit = move |item: ItemRef<'_>| {
-        bytes += item.image.len();
+    let visit = |bytes: &mut usize, item: ItemRef<'_>| {
+        *bytes += item.image.len();
+        std::hint::black_box(*bytes);
+        Ok(())
+    };
+    let take = |bytes: usize| {
         std::hint::black_box(bytes);
         Ok(())
     };
+    let parts = (|| 0, visit, take);
     runtime
-        .block_on(for_each_item(store.clone(), inputs.to_vec(), LATEST, None, options.clone(), visit))
+        .block_on(for_each_part(store.clone(), inputs.to_vec(), LATEST, None, options.clone(), parts))
         .expect("a merge")
 }
 
