@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use journal::error::{Classify, Kind, Result};
 use journal::interrupt::Interrupt;
-use journal::model::{Attributes, Image, KeyAttributes, Second, SequenceNumber, Splicer};
+use journal::model::{
+    Attributes, Image, KeyAttributes, Second, SequenceNumber, SpliceError, Splicer, WalkedValue, walk_item,
+};
 use journal::store::ReadStore;
 use thiserror::Error;
 
@@ -17,6 +19,7 @@ use crate::digest::{ItemHash, StateDigest};
 use crate::filter::Filter;
 use crate::key_schema::{KeySchema, KeySelection};
 use crate::merge::{self, ItemRef, MergeOptions, MergeReport};
+use crate::output::OutputError;
 use crate::plan::ReplayPlan;
 
 /// Items of a part, where items are counted to know where to end.
@@ -146,7 +149,59 @@ pub struct SplicedItem<'a> {
     pub printable: bool,
 }
 
+/// Why an item's attributes are read no further.
+#[derive(Debug)]
+pub enum ReadError {
+    /// Its bytes cannot be read.
+    Bytes(SpliceError),
+    /// The reader cannot go on.
+    Reader(journal::error::Error),
+}
+
+impl From<SpliceError> for ReadError {
+    fn from(error: SpliceError) -> Self {
+        Self::Bytes(error)
+    }
+}
+
+impl From<OutputError> for ReadError {
+    fn from(error: OutputError) -> Self {
+        Self::Reader(error.into())
+    }
+}
+
 impl<'a> EncodedItem<'a> {
+    /// An item of this table by its bytes alone.
+    pub(crate) fn of(key: &'a [u8], image: &'a [u8], schema: &'a KeySchema) -> Self {
+        Self { key, image, sequence: None, second: None, schema, decoded: None }
+    }
+
+    /// Gives its attributes to `read`, names in the order of their bytes. Gives whether every number has its plain form.
+    ///
+    /// # Errors
+    /// When its bytes are not a key of the table, or no image; and those of `read`.
+    pub fn attributes(
+        &self,
+        read: impl FnMut(&str, &mut WalkedValue<'_, '_>) -> Result<(), ReadError>,
+    ) -> Result<bool> {
+        walk_item(self.schema.attributes(), self.key, self.image, read).map_err(|error| match error {
+            ReadError::Bytes(error) => self.unreadable(&error).into(),
+            ReadError::Reader(error) => error,
+        })
+    }
+
+    /// Its part of the state digest, when it is known whether every number has its plain form.
+    ///
+    /// # Errors
+    /// As [`EncodedItem::splice`].
+    pub fn hash(&self, plain_numbers: bool) -> Result<ItemHash> {
+        match &self.decoded {
+            Some((_, hash)) => Ok(*hash),
+            None if plain_numbers => Ok(ItemHash::of_bytes(self.key, self.image)),
+            None => Ok(self.decode()?.1),
+        }
+    }
+
     /// Appends the item to `out` as one JSON object in the splicer's spelling, and tells what is known of it then.
     ///
     /// # Errors

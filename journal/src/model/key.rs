@@ -5,6 +5,7 @@
 //! the record alone, without which one item could get two byte forms.
 
 use std::borrow::Cow;
+use std::ffi::CStr;
 use std::fmt;
 use std::sync::Arc;
 
@@ -408,9 +409,9 @@ fn unescape(bytes: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let mut value = Cow::Borrowed(&[][..]);
     let mut rest = bytes;
     loop {
-        let zero = rest.iter().position(|b| *b == 0)?;
-        let (plain, after) = rest.split_at(zero);
-        let (&next, after) = after.get(1..)?.split_first()?;
+        // It looks at more than a byte at a time.
+        let plain = CStr::from_bytes_until_nul(rest).ok()?.to_bytes();
+        let (&next, after) = rest.get(plain.len() + 1..)?.split_first()?;
         if next == 1 && value.is_empty() {
             return Some((Cow::Borrowed(plain), after));
         }

@@ -23,7 +23,9 @@ pub use record::{ChangeKind, ChangeRecord, StreamRecord, UserIdentity};
 pub use second::{Second, SecondError};
 pub use sequence::{SequenceError, SequenceNumber};
 pub use size::item_bytes;
-pub use splice::{Spelling, SpliceError, Spliced, Splicer};
+pub use splice::{
+    Nested, NestedType, Spelling, SpliceError, Spliced, Splicer, WalkedNumber, WalkedValue, name_json, walk_item,
+};
 pub use table::{TableName, TableNameError};
 pub use timeline::{StreamArn, StreamArnError, Timeline, TimelineLabel};
 pub use value::{AttributeValue, Attributes};

@@ -51,6 +51,9 @@ fn push_inert(safe: &mut String, character: char) {
 /// have no escapes of their own.
 #[must_use]
 pub(crate) fn inert_lines(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
+        return Cow::Borrowed(text);
+    }
     let mut characters = text.chars().peekable();
     let mut safe = String::new();
     while let Some(character) = characters.next() {

@@ -62,10 +62,10 @@ pub enum FormatArg {
     /// Comma-separated values, names first
     Csv,
     /// Parquet with a typed column for each attribute
-    #[cfg(feature = "sql")]
+    #[cfg(feature = "parquet")]
     Parquet,
     /// A database of `SQLite` with a typed column for each attribute
-    #[cfg(feature = "sql")]
+    #[cfg(feature = "sqlite")]
     Sqlite,
 }
 
@@ -75,9 +75,9 @@ impl From<FormatArg> for Format {
             FormatArg::DynamodbJson => Self::DynamodbJson,
             FormatArg::Json => Self::Json,
             FormatArg::Csv => Self::Csv,
-            #[cfg(feature = "sql")]
+            #[cfg(feature = "parquet")]
             FormatArg::Parquet => Self::Parquet,
-            #[cfg(feature = "sql")]
+            #[cfg(feature = "sqlite")]
             FormatArg::Sqlite => Self::Sqlite,
         }
     }

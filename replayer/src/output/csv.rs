@@ -6,16 +6,21 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use journal::error::{Classify, Kind};
-use journal::model::{AttributeValue, Attributes};
+use journal::error::{Classify, Kind, Result};
+use journal::model::{AttributeValue, Attributes, Spelling, WalkedValue};
 use thiserror::Error;
 
-use super::json;
+use super::columned::{RowSink, See};
+use super::destination::{Destination, OutputError};
+use super::names::Names;
+use super::{About, Visited, json};
 use crate::audit::inert_lines;
 use crate::key_schema::KeySchema;
+use crate::state::{EncodedItem, ReadError};
 
 /// Most columns of an export.
 pub const COLUMNS_MAX: usize = 10_000;
@@ -50,17 +55,19 @@ impl CsvColumns {
         Self { key: key.unwrap_or_default(), others: BTreeSet::new() }
     }
 
+    fn add(&mut self, name: &str) -> Result<(), TooManyColumnsError> {
+        if !self.key.iter().any(|key| key == name) {
+            self.others.insert(name.to_owned());
+        }
+        if self.key.len() + self.others.len() > COLUMNS_MAX { Err(TooManyColumnsError) } else { Ok(()) }
+    }
+
     /// Adds the columns of an item.
     ///
     /// # Errors
     /// When there are more than [`COLUMNS_MAX`].
     pub fn see(&mut self, item: &Attributes) -> Result<(), TooManyColumnsError> {
-        for name in item.keys() {
-            if !self.key.contains(name) && !self.others.contains(name) {
-                self.others.insert(name.clone());
-            }
-        }
-        if self.key.len() + self.others.len() > COLUMNS_MAX { Err(TooManyColumnsError) } else { Ok(()) }
+        item.keys().try_for_each(|name| self.add(name))
     }
 
     fn names(&self) -> impl Iterator<Item = &String> {
@@ -101,6 +108,109 @@ impl CsvColumns {
             }
         }
         end(to)
+    }
+}
+
+/// The columns of an export, as its items show them.
+#[derive(Debug)]
+pub(super) struct CsvLook {
+    columns: CsvColumns,
+    names: Names,
+}
+
+impl CsvLook {
+    pub(super) fn of_key(schema: Option<&KeySchema>) -> Self {
+        Self { columns: CsvColumns::of_key(schema), names: Names::default() }
+    }
+
+    /// The attributes of another item follow.
+    pub(super) fn begin(&mut self) {
+        self.names.begin();
+    }
+
+    /// Looks at an item's next attribute.
+    pub(super) fn see(&mut self, name: &str) -> Result<(), TooManyColumnsError> {
+        if self.names.find(name).is_some() {
+            return Ok(());
+        }
+        self.names.add(name);
+        self.columns.add(name)
+    }
+
+    pub(super) fn into_columns(self) -> CsvColumns {
+        self.columns
+    }
+}
+
+/// A CSV that is being written.
+pub(super) struct CsvSink {
+    /// The columns. Their numbers say in which order they stand.
+    names: Names,
+    /// The fields of an item, as they are found.
+    fields: Vec<u8>,
+    /// Where the field of each column is.
+    places: Vec<Range<usize>>,
+    json: Vec<u8>,
+    destination: Box<Destination>,
+}
+
+impl CsvSink {
+    pub(super) fn begin(columns: &CsvColumns, mut destination: Box<Destination>) -> Result<Self, OutputError> {
+        columns.write_header(&mut destination).map_err(|error| destination.failed(error))?;
+        let mut names = Names::default();
+        for name in columns.names() {
+            names.add(name);
+        }
+        let places = vec![0..0; names.len()];
+        Ok(Self { names, fields: Vec::new(), places, json: Vec::new(), destination })
+    }
+
+    fn attribute(&mut self, name: &str, value: &mut WalkedValue<'_, '_>) -> Result<(), ReadError> {
+        let Some(place) = self.names.find(name).and_then(|number| self.places.get_mut(number)) else { return Ok(()) };
+        let (start, to) = (self.fields.len(), &mut self.fields);
+        // Writing to memory does not fail.
+        drop(match value {
+            WalkedValue::S(text) => field(text, to),
+            WalkedValue::N(number) => field(number.as_written(), to),
+            WalkedValue::B(bytes) => field(&STANDARD.encode(bytes), to),
+            WalkedValue::Null => to.write_all(b"null"),
+            WalkedValue::Bool(value) => write!(to, "{value}"),
+            WalkedValue::Nested(nested) => {
+                self.json.clear();
+                nested.json(Spelling::Plain, &mut self.json)?;
+                field(&String::from_utf8_lossy(&self.json), to)
+            }
+        });
+        *place = start..self.fields.len();
+        Ok(())
+    }
+}
+
+impl RowSink for CsvSink {
+    fn item(&mut self, item: &EncodedItem<'_>, mut see: See<'_>) -> Result<bool> {
+        self.names.begin();
+        self.fields.clear();
+        self.places.fill(0..0);
+        let plain_numbers = item.attributes(|name, value| {
+            if let Some(see) = &mut see {
+                see(name, value)?;
+            }
+            self.attribute(name, value)
+        })?;
+        let Self { fields, places, destination, .. } = self;
+        let mut write = || {
+            for (at, place) in places.iter().enumerate() {
+                separate(at, destination)?;
+                destination.write_all(fields.get(place.clone()).unwrap_or_default())?;
+            }
+            end(destination)
+        };
+        write().map_err(|error| self.destination.failed(error))?;
+        Ok(plain_numbers)
+    }
+
+    fn finish(self: Box<Self>, _: &About, _: &Visited) -> Result<u64, OutputError> {
+        self.destination.finish()
     }
 }
 

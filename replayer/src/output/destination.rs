@@ -179,15 +179,22 @@ pub(super) struct PartialFile {
 
 impl PartialFile {
     /// Where it is for now.
-    #[cfg(feature = "sql")]
+    #[cfg(any(feature = "parquet", feature = "sqlite"))]
     pub(super) fn temporary(&self) -> &Path {
         self.file.path()
     }
 
     /// An error of writing to it.
-    #[cfg(feature = "sql")]
+    #[cfg(any(feature = "parquet", feature = "sqlite"))]
     pub(super) fn failed(&self, source: io::Error) -> OutputError {
         OutputError::Write { name: self.name.clone(), source }
+    }
+
+    /// The file with nothing in it.
+    #[cfg(any(feature = "parquet", feature = "sqlite"))]
+    pub(super) fn emptied(self) -> Result<Self, OutputError> {
+        self.file.as_file().set_len(0).map_err(|error| self.failed(error))?;
+        Ok(self)
     }
 
     /// Makes it durable, gives it its name, and says how many bytes it has.
@@ -211,7 +218,7 @@ impl Destination {
     ///
     /// # Errors
     /// When it is no file, or one that is compressed as a whole.
-    #[cfg(feature = "sql")]
+    #[cfg(any(feature = "parquet", feature = "sqlite"))]
     pub(super) fn plain_file(self, format: &'static str) -> Result<PartialFile, OutputError> {
         let not_plain = |reason| OutputError::NotPlain { format, name: self.name.clone(), reason };
         let (Some((path, force)), Compressing::Plain(writer)) = (self.file, self.writer) else {

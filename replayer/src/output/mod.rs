@@ -1,19 +1,20 @@
 //! Exports: items in a file or on standard output.
 //!
-//! What enters are items in key order, decoded where the format needs to know what is in them; what leaves are bytes in one of five formats, spelled out in SEMANTICS.md,
+//! What enters are items in key order, as their bytes; what leaves are bytes in one of five formats, spelled out in SEMANTICS.md,
 //! "Export formats". Knows nothing of runs or cuts.
 
+mod columned;
 mod csv;
 mod destination;
 pub(crate) mod json;
-#[cfg(feature = "sql")]
+mod names;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod read_back;
-mod sink;
 mod spliced;
-#[cfg(feature = "sql")]
+#[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(feature = "sql")]
+#[cfg(any(feature = "parquet", feature = "sqlite"))]
 pub mod typed;
 
 use std::io::{self, Write};
@@ -25,15 +26,16 @@ use journal::model::Attributes;
 use journal::source::attribute::write_dynamodb_json;
 use journal::store::ReadStore;
 
-use self::sink::{FirstLook, Sink};
 use self::spliced::{Lines, SplicedSink};
 use crate::audit::InertJson;
 use crate::digest::StateDigest;
 use crate::merge::{MergeOptions, MergeReport};
 use crate::plan::ReplayPlan;
-use crate::state::{EncodedItem, Flow, Selection, StateError, Visited, stopped, visit_items, visit_parts};
+use crate::state::{EncodedItem, Selection, StateError, Visited, stopped, visit_parts};
 
 pub use self::csv::{COLUMNS_MAX, CsvColumns};
+#[cfg(feature = "parquet")]
+pub use self::parquet::ParquetWriter;
 pub use destination::{Destination, OutputError};
 pub use json::write_plain_json;
 pub use read_back::{prove, read_back};
@@ -49,10 +51,10 @@ pub enum Format {
     /// Comma-separated values with a line of names first.
     Csv,
     /// Parquet with typed columns.
-    #[cfg(feature = "sql")]
+    #[cfg(feature = "parquet")]
     Parquet,
     /// A database of `SQLite` with typed columns.
-    #[cfg(feature = "sql")]
+    #[cfg(feature = "sqlite")]
     Sqlite,
 }
 
@@ -63,9 +65,9 @@ impl Format {
         match self {
             Self::DynamodbJson | Self::Json => "json",
             Self::Csv => "csv",
-            #[cfg(feature = "sql")]
+            #[cfg(feature = "parquet")]
             Self::Parquet => "parquet",
-            #[cfg(feature = "sql")]
+            #[cfg(feature = "sqlite")]
             Self::Sqlite => "sqlite",
         }
     }
@@ -77,9 +79,9 @@ impl Format {
         let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
         match name.rsplit_once('.')?.1 {
             "csv" => Some(Self::Csv),
-            #[cfg(feature = "sql")]
+            #[cfg(feature = "parquet")]
             "parquet" => Some(Self::Parquet),
-            #[cfg(feature = "sql")]
+            #[cfg(feature = "sqlite")]
             "sqlite" | "sqlite3" | "db" => Some(Self::Sqlite),
             _ => None,
         }
@@ -109,7 +111,7 @@ impl About {
     }
 
     /// Names and values, with what was written.
-    #[cfg(feature = "sql")]
+    #[cfg(any(feature = "parquet", feature = "sqlite"))]
     fn said(&self, visited: &Visited) -> [(&'static str, String); 5] {
         [
             ("table", self.table.clone()),
@@ -136,8 +138,9 @@ pub struct ExportReport {
     pub merge: MergeReport,
 }
 
-/// Writes the selected items of a plan's state. `progress` hears, now and then, of the items written so far and of how many
-/// there will be, where that is known: formats with columns look at all items before they write the first.
+/// Writes the selected items of a plan's state. `progress` hears, now and then, of the items read so far and of how many
+/// there will be, where that is known: formats with columns read the state a second time where its first items do not tell which columns
+/// there are.
 ///
 /// # Errors
 /// When an object cannot be read or is not what was written, the destination cannot be written, or `interrupt` asks to
@@ -151,48 +154,11 @@ pub async fn export(
     interrupt: &Interrupt,
     progress: impl Fn(u64, Option<u64>) + Send + 'static,
 ) -> Result<ExportReport> {
-    let mut look = FirstLook::new(format, plan.key.as_ref());
-    let mut total = None;
-    if look.is_needed() {
-        let (store, selection, options) = (Arc::clone(&store), selection.clone(), options.clone());
-        let first = visit_items(store, plan, selection, options, interrupt, look, |look: &mut FirstLook, item| {
-            look.see(&item.attributes)?;
-            Ok(Flow::Continue)
-        });
-        let seen = first.await?;
-        total = Some(seen.1.digest.items());
-        look = seen.0;
+    if !matches!(format, Format::DynamodbJson | Format::Json) {
+        return columned::export(store, plan, (format, destination), selection, options, interrupt, progress).await;
     }
-    let about = About::plan(plan);
-    let sink = match Sink::begin(format, look, destination, plan.key.as_ref(), &about)? {
-        Sink::Spliced(sink) => return export_lines(store, plan, sink, selection, options, interrupt, progress).await,
-        sink => sink,
-    };
-    let visited = visit_items(store, plan, selection, options, interrupt, (sink, 0u64), move |(sink, items), item| {
-        sink.item(&item.attributes)?;
-        *items += 1;
-        if items.is_multiple_of(256) {
-            progress(*items, total);
-        }
-        Ok(Flow::Continue)
-    });
-    let ((sink, items), visited) = visited.await?;
-    let said = visited.clone();
-    let bytes = finish(move || sink.finish(&about, &said), interrupt).await?;
-    Ok(ExportReport { items, bytes, digest: visited.digest, cut_short: visited.cut_short, merge: visited.merge })
-}
-
-/// As [`export`], where a line needs to know of no other: lines are made on all threads.
-async fn export_lines(
-    store: Arc<dyn ReadStore>,
-    plan: &ReplayPlan,
-    sink: SplicedSink,
-    selection: Selection,
-    options: MergeOptions,
-    interrupt: &Interrupt,
-    progress: impl Fn(u64, Option<u64>) + Send + 'static,
-) -> Result<ExportReport> {
-    let format = sink.format();
+    // A line needs to know of no other: lines are made on all threads.
+    let sink = SplicedSink::new(destination);
     let begin = move || Lines::new(format);
     let visit = |lines: &mut Lines, item: EncodedItem<'_>| lines.item(&item);
     let take = move |sink: &mut SplicedSink, lines: Lines| {
@@ -207,10 +173,13 @@ async fn export_lines(
 }
 
 /// Finishes the file on a thread that may block: a pipe that nobody reads must not keep one who asks to stop.
-async fn finish(
-    finish: impl FnOnce() -> Result<u64, OutputError> + Send + 'static,
+async fn finish<E: Send + 'static>(
+    finish: impl FnOnce() -> Result<u64, E> + Send + 'static,
     interrupt: &Interrupt,
-) -> Result<u64> {
+) -> Result<u64>
+where
+    journal::error::Error: From<E>,
+{
     let finishing = tokio::task::spawn_blocking(finish);
     tokio::select! {
         biased;

@@ -8,25 +8,28 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray as _, BinaryBuilder, BooleanBuilder, Decimal128Builder, Int64Builder, RecordBatch,
-    StringBuilder,
+use arrow_array::builder::{
+    ArrayBuilder as _, BinaryBuilder, BooleanBuilder, Decimal128Builder, Int64Builder, StringBuilder,
 };
-use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema, SchemaRef};
-use datafusion::arrow::error::ArrowError;
-use datafusion::parquet::arrow::ArrowWriter;
-use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use datafusion::parquet::basic::{Compression, ZstdLevel};
-use datafusion::parquet::errors::ParquetError;
-use datafusion::parquet::file::metadata::KeyValue;
-use datafusion::parquet::file::properties::WriterProperties;
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Decimal128Type, Int64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use journal::error::Result;
 use journal::model::Attributes;
-use journal::source::attribute::{ItemJson, parse_item};
+use journal::source::attribute::parse_item;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
 
-use super::destination::{Destination, OutputError, PartialFile};
-use super::typed::{Cell, ColumnKind, EXACT, Layout};
+use super::columned::{RowSink, See, TypedSink};
+use super::destination::{OutputError, PartialFile};
+use super::typed::{Cell, ColumnKind, EXACT, Layout, Rows};
 use super::{About, Visited};
+use crate::state::EncodedItem;
 
 /// The metadata of a column that names its attribute.
 pub(super) const ATTRIBUTE: &str = "dynamodb.attribute";
@@ -40,14 +43,57 @@ const BATCH_BYTES: usize = 8 << 20;
 const GROUP_ROWS: usize = 1 << 17;
 const GROUP_BYTES: usize = 32 << 20;
 
+/// Writes batches of rows as one Parquet file.
+pub struct ParquetWriter(ArrowWriter<File>);
+
+impl std::fmt::Debug for ParquetWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ParquetWriter").finish_non_exhaustive()
+    }
+}
+
+impl ParquetWriter {
+    /// Into this file, with columns of this schema.
+    ///
+    /// # Errors
+    /// When Parquet has no such columns.
+    pub fn new(file: File, schema: SchemaRef) -> Result<Self, ParquetError> {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .build();
+        Ok(Self(ArrowWriter::try_new(file, schema, Some(properties))?))
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// When they have other columns, or the file cannot be written.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        self.0.write(batch)?;
+        if self.0.in_progress_size() >= GROUP_BYTES { self.0.flush() } else { Ok(()) }
+    }
+
+    /// Writes what the file says of itself, by name and value, and its end.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn finish(mut self, said: impl IntoIterator<Item = (String, String)>) -> Result<(), ParquetError> {
+        for (name, value) in said {
+            self.0.append_key_value_metadata(KeyValue::new(name, value));
+        }
+        self.0.close().map(drop)
+    }
+}
+
 /// A Parquet file that is being written.
 pub(super) struct ParquetSink {
     file: PartialFile,
-    writer: ArrowWriter<File>,
-    layout: Layout,
+    writer: ParquetWriter,
+    table: Rows,
     schema: SchemaRef,
+    /// Of each column, and of what the columns cannot say.
     builders: Vec<Builder>,
-    exact: StringBuilder,
     rows: usize,
     bytes: usize,
 }
@@ -115,11 +161,14 @@ impl Builder {
                 builder.append_value(*value);
                 1
             }
-            (builder, _) => builder.add_none(),
+            (builder, _) => {
+                builder.add_none();
+                0
+            }
         }
     }
 
-    fn add_none(&mut self) -> usize {
+    fn add_none(&mut self) {
         match self {
             Self::Text(builder) => builder.append_null(),
             Self::Integer(builder) => builder.append_null(),
@@ -127,7 +176,17 @@ impl Builder {
             Self::Binary(builder) => builder.append_null(),
             Self::Boolean(builder) => builder.append_null(),
         }
-        0
+    }
+
+    /// How many cells were added since they were last taken.
+    fn rows(&self) -> usize {
+        match self {
+            Self::Text(builder) => builder.len(),
+            Self::Integer(builder) => builder.len(),
+            Self::Decimal(builder) => builder.len(),
+            Self::Binary(builder) => builder.len(),
+            Self::Boolean(builder) => builder.len(),
+        }
     }
 
     fn finish(&mut self) -> ArrayRef {
@@ -152,36 +211,14 @@ fn to_io(error: ParquetError) -> std::io::Error {
 }
 
 impl ParquetSink {
-    pub(super) fn begin(destination: Destination, layout: Layout) -> Result<Self, OutputError> {
-        let file = destination.plain_file("Parquet")?;
+    pub(super) fn begin(file: PartialFile, layout: Layout) -> Result<Self, OutputError> {
         let schema = schema(&layout);
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .build();
         let opened =
             std::fs::OpenOptions::new().write(true).open(file.temporary()).map_err(|error| file.failed(error))?;
-        let writer = ArrowWriter::try_new(opened, Arc::clone(&schema), Some(properties));
-        let writer = writer.map_err(|error| file.failed(to_io(error)))?;
-        let builders = layout.columns().iter().map(|column| builder(column.kind)).collect();
-        Ok(Self { file, writer, layout, schema, builders, exact: StringBuilder::new(), rows: 0, bytes: 0 })
-    }
-
-    pub(super) fn item(&mut self, item: &Attributes) -> Result<(), OutputError> {
-        let row = self.layout.row(item);
-        for (builder, cell) in self.builders.iter_mut().zip(&row.cells) {
-            self.bytes += builder.add(cell);
-        }
-        match &row.exact {
-            None => self.exact.append_null(),
-            Some(exact) => {
-                let text = serde_json::to_string(&ItemJson(exact)).map_err(|error| self.file.failed(error.into()))?;
-                self.bytes += text.len();
-                self.exact.append_value(text);
-            }
-        }
-        self.rows += 1;
-        if self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
+        let writer = ParquetWriter::new(opened, Arc::clone(&schema)).map_err(|error| file.failed(to_io(error)))?;
+        let kinds = layout.columns().iter().map(|column| column.kind).chain([ColumnKind::Text]);
+        let builders = kinds.map(builder).collect();
+        Ok(Self { file, writer, table: Rows::new(layout), schema, builders, rows: 0, bytes: 0 })
     }
 
     fn flush(&mut self) -> Result<(), OutputError> {
@@ -189,34 +226,66 @@ impl ParquetSink {
             return Ok(());
         }
         (self.rows, self.bytes) = (0, 0);
-        let mut arrays: Vec<ArrayRef> = self.builders.iter_mut().map(Builder::finish).collect();
-        arrays.push(Arc::new(self.exact.finish()));
+        let arrays: Vec<ArrayRef> = self.builders.iter_mut().map(Builder::finish).collect();
         let arrow = |error: ArrowError| std::io::Error::other(error);
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays);
         let batch = batch.map_err(|error| self.file.failed(arrow(error)))?;
-        self.writer.write(&batch).map_err(|error| self.file.failed(to_io(error)))?;
-        if self.writer.in_progress_size() >= GROUP_BYTES {
-            self.writer.flush().map_err(|error| self.file.failed(to_io(error)))?;
+        self.writer.write(&batch).map_err(|error| self.file.failed(to_io(error)))
+    }
+}
+
+impl RowSink for ParquetSink {
+    fn item(&mut self, item: &EncodedItem<'_>, mut see: See<'_>) -> Result<bool> {
+        let Self { table, builders, bytes, .. } = self;
+        let mut put = |column: usize, cell: Cell<'_>| {
+            *bytes += builders.get_mut(column).map_or(0, |builder| builder.add(&cell));
+            Ok(())
+        };
+        table.begin();
+        let plain_numbers = item.attributes(|name, value| {
+            if let Some(see) = &mut see {
+                see(name, value)?;
+            }
+            table.attribute(name, value, &mut put)
+        })?;
+        table.end(put)?;
+        for builder in builders.iter_mut().filter(|builder| builder.rows() == self.rows) {
+            builder.add_none();
         }
-        Ok(())
+        self.rows += 1;
+        if self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+            self.flush()?;
+        }
+        Ok(plain_numbers)
     }
 
     /// Writes what the file says of itself, and makes it whole; gives its bytes.
-    pub(super) fn finish(mut self, about: &About, visited: &Visited) -> Result<u64, OutputError> {
+    fn finish(mut self: Box<Self>, about: &About, visited: &Visited) -> Result<u64, OutputError> {
         self.flush()?;
-        let Self { file, mut writer, layout, .. } = self;
-        let columns: Vec<serde_json::Value> = layout
+        let Self { file, writer, table, .. } = *self;
+        let columns: Vec<serde_json::Value> = table
+            .layout()
             .columns()
             .iter()
             .map(|column| serde_json::json!({"attribute": column.attribute, "column": column.name, "type": column.kind.name()}))
             .collect();
         let columns = serde_json::Value::Array(columns).to_string();
-        writer.append_key_value_metadata(KeyValue::new("journal.columns".to_owned(), columns));
-        for (name, value) in about.said(visited) {
-            writer.append_key_value_metadata(KeyValue::new(format!("journal.{name}"), value));
-        }
-        writer.close().map_err(|error| file.failed(to_io(error)))?;
+        let said = about.said(visited).into_iter().map(|(name, value)| (format!("journal.{name}"), value));
+        let said = std::iter::once(("journal.columns".to_owned(), columns)).chain(said);
+        writer.finish(said).map_err(|error| file.failed(to_io(error)))?;
         file.finish()
+    }
+}
+
+impl TypedSink for ParquetSink {
+    fn layout(&self) -> &Layout {
+        self.table.layout()
+    }
+
+    fn give_up(self: Box<Self>) -> Result<PartialFile, OutputError> {
+        let Self { file, writer, .. } = *self;
+        drop(writer);
+        file.emptied()
     }
 }
 

@@ -28,9 +28,9 @@ pub fn read_back(path: &Path, format: Format, schema: &KeySchema) -> Result<Opti
     };
     match format {
         Format::DynamodbJson => lines(path, &mut add)?,
-        #[cfg(feature = "sql")]
+        #[cfg(feature = "parquet")]
         Format::Parquet => super::parquet::read(path, &mut add)?,
-        #[cfg(feature = "sql")]
+        #[cfg(feature = "sqlite")]
         Format::Sqlite => super::sqlite::read(path, &mut add)?,
         Format::Json | Format::Csv => return Ok(None),
     }

@@ -49,20 +49,14 @@ impl Lines {
 
 /// A file of JSON lines.
 pub(super) struct SplicedSink {
-    format: Format,
     destination: Box<Destination>,
     /// Lines written so far.
     items: u64,
 }
 
 impl SplicedSink {
-    pub(super) fn new(format: Format, destination: Destination) -> Self {
-        Self { format, destination: Box::new(destination), items: 0 }
-    }
-
-    /// The format of its lines.
-    pub(super) fn format(&self) -> Format {
-        self.format
+    pub(super) fn new(destination: Destination) -> Self {
+        Self { destination: Box::new(destination), items: 0 }
     }
 
     /// Writes lines; how many there are by then.

@@ -8,19 +8,23 @@ use std::path::Path;
 
 use journal::error::Result;
 use journal::model::Attributes;
-use journal::source::attribute::{ItemJson, parse_item};
+use journal::source::attribute::parse_item;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
+use rusqlite::{Connection, OpenFlags, ToSql, params};
 
-use super::destination::{Destination, OutputError, PartialFile};
-use super::typed::{Cell, Column, ColumnKind, EXACT, Layout};
+use super::columned::{RowSink, See, TypedSink};
+use super::destination::{OutputError, PartialFile};
+use super::typed::{Cell, Column, ColumnKind, EXACT, Layout, Rows};
 use super::{About, Visited};
+use crate::state::EncodedItem;
 
 /// A database that is being filled.
 pub(super) struct SqliteSink {
     file: PartialFile,
     connection: Connection,
-    layout: Layout,
+    table: Rows,
+    /// Of each column, and of what the columns cannot say.
+    kinds: Vec<ColumnKind>,
     insert: String,
 }
 
@@ -67,31 +71,39 @@ fn declared(kind: ColumnKind) -> &'static str {
 }
 
 impl SqliteSink {
-    pub(super) fn begin(destination: Destination, layout: Layout, about: &About) -> Result<Self, OutputError> {
-        let file = destination.plain_file("SQLite")?;
+    pub(super) fn begin(file: PartialFile, layout: Layout, about: &About) -> Result<Self, OutputError> {
         let table = table_name(&about.table);
         let begun = begin(file.temporary(), &layout, &table);
         let (connection, insert) = begun.map_err(|error| failed(&file, &error))?;
-        Ok(Self { file, connection, layout, insert })
+        let kinds = layout.columns().iter().map(|column| column.kind).chain([ColumnKind::Mixed]).collect();
+        Ok(Self { file, connection, table: Rows::new(layout), kinds, insert })
     }
+}
 
-    pub(super) fn item(&mut self, item: &Attributes) -> Result<(), OutputError> {
-        let row = self.layout.row(item);
-        let exact = row.exact.as_ref().map(|exact| serde_json::to_string(&ItemJson(exact))).transpose();
-        let exact = exact.map_err(|error| self.file.failed(error.into()))?;
-        let cells = row.cells.iter().zip(self.layout.columns()).map(|(cell, column)| SqlCell(cell, column.kind));
-        let exact = exact.map_or(Cell::None, |text| Cell::Text(text.into()));
-        let all = cells.chain(std::iter::once(SqlCell(&exact, ColumnKind::Mixed)));
-        let inserted = self
-            .connection
-            .prepare_cached(&self.insert)
-            .and_then(|mut statement| statement.execute(params_from_iter(all)));
-        inserted.map(drop).map_err(|error| failed(&self.file, &error))
+impl RowSink for SqliteSink {
+    fn item(&mut self, item: &EncodedItem<'_>, mut see: See<'_>) -> Result<bool> {
+        let Self { file, connection, table, kinds, insert } = self;
+        // One that was used before comes back with nothing bound: columns that are not given hold nothing.
+        let mut statement = connection.prepare_cached(insert).map_err(|error| failed(file, &error))?;
+        let mut put = |column: usize, cell: Cell<'_>| {
+            let kind = kinds.get(column).copied().unwrap_or(ColumnKind::Mixed);
+            statement.raw_bind_parameter(column + 1, SqlCell(&cell, kind)).map_err(|error| failed(file, &error))
+        };
+        table.begin();
+        let plain_numbers = item.attributes(|name, value| {
+            if let Some(see) = &mut see {
+                see(name, value)?;
+            }
+            table.attribute(name, value, &mut put)
+        })?;
+        table.end(put)?;
+        statement.raw_execute().map_err(|error| failed(file, &error))?;
+        Ok(plain_numbers)
     }
 
     /// Writes what the file says of itself, and makes it whole; gives its bytes.
-    pub(super) fn finish(self, about: &About, visited: &Visited) -> Result<u64, OutputError> {
-        let Self { file, connection, layout: _, insert: _ } = self;
+    fn finish(self: Box<Self>, about: &About, visited: &Visited) -> Result<u64, OutputError> {
+        let Self { file, connection, .. } = *self;
         let said = about.said(visited);
         let written = said
             .iter()
@@ -102,6 +114,18 @@ impl SqliteSink {
         written.map_err(|error| failed(&file, &error))?;
         connection.close().map_err(|(_, error)| failed(&file, &error))?;
         file.finish()
+    }
+}
+
+impl TypedSink for SqliteSink {
+    fn layout(&self) -> &Layout {
+        self.table.layout()
+    }
+
+    fn give_up(self: Box<Self>) -> Result<PartialFile, OutputError> {
+        let Self { file, connection, .. } = *self;
+        connection.close().map_err(|(_, error)| failed(&file, &error))?;
+        file.emptied()
     }
 }
 

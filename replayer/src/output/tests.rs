@@ -7,6 +7,7 @@ use journal::model::{AttributeValue, KeyAttribute, KeyAttributes, KeyType, Numbe
 use super::*;
 use crate::key_schema::KeySchema;
 use crate::merge::{RunInput, RunKind};
+use crate::state::{Flow, visit_items};
 
 fn s(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
@@ -183,7 +184,7 @@ async fn one_who_asks_to_stop_need_not_wait_for_a_pipe_that_nobody_reads() {
 }
 
 /// A journal of these items, the key being `noteId`, and the plan of its state.
-async fn kept(items: &[Attributes]) -> (Arc<dyn ReadStore>, ReplayPlan) {
+async fn kept(items: &[Attributes]) -> (Arc<journal::store::memory::MemoryStore>, ReplayPlan) {
     use journal::format::{RunWriter, WriterOptions};
     use journal::model::{ChangeKind, ChangeRecord, Image, ItemKey, Second, SequenceNumber, StreamArn};
     use journal::store::WriteStore as _;
@@ -277,5 +278,121 @@ async fn an_export_has_the_lines_and_the_digest_of_its_decoded_items() {
         if format == Format::DynamodbJson {
             assert!(prove(&path, format, plan.key.as_ref().unwrap(), report.digest).unwrap());
         }
+    }
+}
+
+/// Items of which the last third need other columns than the first.
+fn changing() -> Vec<Attributes> {
+    let item = |number: u32| {
+        let count = if number == 45 { s("many") } else { n(&number.to_string()) };
+        let mut item =
+            Attributes::from([("noteId".to_owned(), s(&format!("{number:04}"))), ("count".to_owned(), count)]);
+        if number > 50 {
+            item.insert("late, \u{202e}".to_owned(), s(&format!("\u{202e}{number}\n\"")));
+            item.insert("none".to_owned(), AttributeValue::Null);
+        }
+        item
+    };
+    (0..60).map(item).collect()
+}
+
+/// Writes a file of the state, so many bytes of items being kept before the first is written.
+async fn written_keeping(
+    bytes: usize,
+    (store, plan): (Arc<dyn ReadStore>, &ReplayPlan),
+    format: Format,
+    path: &std::path::Path,
+) -> ExportReport {
+    let target = (format, Destination::file(path, true).unwrap());
+    let (never, read) = (Interrupt::never(), (Selection::default(), MergeOptions::default()));
+    columned::export_keeping(bytes, store, plan, target, read, &never, |_, _| ()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_csv_is_the_same_whether_its_items_are_kept_or_read_again() {
+    let mut items = vec![item()];
+    items.extend(changing());
+    let (store, plan) = kept(&items).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.csv");
+    // The items as the run has them: sorted, and with their key's numbers as they were.
+    items.sort_by_key(|item| match &item["noteId"] {
+        AttributeValue::S(id) => id.clone(),
+        other => panic!("{other:?}"),
+    });
+    let mut columns = CsvColumns::of_key(plan.key.as_ref());
+    for item in &items {
+        columns.see(item).unwrap();
+    }
+    let mut expected = Vec::new();
+    columns.write_header(&mut expected).unwrap();
+    for item in &items {
+        columns.write_row(item, &mut expected).unwrap();
+    }
+    let expected = String::from_utf8(expected).unwrap();
+    for bytes in [0, 500, usize::MAX] {
+        let report = written_keeping(bytes, (store.clone(), &plan), Format::Csv, &path).await;
+        assert_eq!((report.items, report.cut_short), (61, false));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected, "{bytes} bytes kept");
+    }
+}
+
+#[cfg(all(feature = "parquet", feature = "sqlite"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_a_late_item_needs_are_in_the_file_whatever_was_written_before_it() {
+    let (store, plan) = kept(&changing()).await;
+    let folder = tempfile::tempdir().unwrap();
+    for format in [Format::Parquet, Format::Sqlite] {
+        let path = folder.path().join(format!("notes.{}", format.ending()));
+        let mut files = Vec::new();
+        for bytes in [0, 1, 500, 1000, usize::MAX] {
+            let report = written_keeping(bytes, (store.clone(), &plan), format, &path).await;
+            assert!(
+                prove(&path, format, plan.key.as_ref().unwrap(), report.digest).unwrap(),
+                "{format:?}, {bytes} bytes"
+            );
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing lies beside it");
+            files.push((report.items, report.digest, told_columns(format, &path)));
+            std::fs::remove_file(&path).unwrap();
+        }
+        assert!(files.iter().all(|file| *file == files[0]), "{files:?}");
+        assert!(files[0].2.contains("late") && files[0].2.contains("DynamoDB JSON"), "{files:?}");
+    }
+}
+
+/// What a file says of its columns.
+#[cfg(all(feature = "parquet", feature = "sqlite"))]
+fn told_columns(format: Format, path: &std::path::Path) -> String {
+    if format == Format::Sqlite {
+        let database = rusqlite::Connection::open(path).unwrap();
+        let mut statement =
+            database.prepare("SELECT attribute || \"column\" || type FROM _columns ORDER BY 1").unwrap();
+        return statement.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap).collect();
+    }
+    let file = std::fs::File::open(path).unwrap();
+    let metadata = ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let said = metadata.metadata().file_metadata().key_value_metadata().unwrap();
+    said.iter().find(|said| said.key == "journal.columns").unwrap().value.clone().unwrap()
+}
+
+#[cfg(all(feature = "parquet", feature = "sqlite"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_whose_items_resemble_each_other_is_read_once() {
+    use journal::store::memory::{FaultPlan, FaultyStore};
+
+    let (store, plan) = kept(&changing()).await;
+    let (alike, alike_plan) = kept(&changing()[..40]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes");
+    for format in [Format::Parquet, Format::Sqlite] {
+        let reads = async |store: &Arc<journal::store::memory::MemoryStore>, plan: &ReplayPlan, bytes: usize| {
+            let store =
+                Arc::new(FaultyStore::new(Arc::<journal::store::memory::MemoryStore>::clone(store), FaultPlan::none()));
+            written_keeping(bytes, (store.clone(), plan), format, &path).await;
+            store.operations().len()
+        };
+        let once = reads(&alike, &alike_plan, usize::MAX).await;
+        assert_eq!(reads(&alike, &alike_plan, 1).await, once);
+        assert!(reads(&store, &plan, 1).await > reads(&store, &plan, usize::MAX).await);
     }
 }

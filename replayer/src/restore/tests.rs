@@ -166,7 +166,7 @@ async fn only_the_chosen_items_are_restored_and_proven() {
     assert_eq!((report.items, service.lock().items.len()), (3, 3));
 }
 
-#[cfg(feature = "sql")]
+#[cfg(all(feature = "parquet", feature = "sqlite"))]
 #[tokio::test]
 async fn every_lossless_file_is_read_back_with_the_digest_of_the_journal() {
     use crate::output::{Destination, Format, export, prove, read_back};
@@ -210,7 +210,7 @@ async fn every_lossless_file_is_read_back_with_the_digest_of_the_journal() {
 }
 
 /// A file is written in one or two readings of the journal; wherever they end, there is no file and nothing beside it.
-#[cfg(feature = "sql")]
+#[cfg(all(feature = "parquet", feature = "sqlite"))]
 #[tokio::test]
 async fn a_file_killed_at_any_read_of_the_journal_does_not_appear_and_the_same_command_writes_it() {
     use crate::output::{Destination, Format, export};

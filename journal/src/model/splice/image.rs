@@ -1,7 +1,10 @@
 //! Walks a canonical image value by value and writes each as JSON. FORMAT.md, "Images".
 
+use std::borrow::Cow;
+
 use super::super::number::other_plain_form;
 use super::super::{IMAGE_BYTES_MAX, ImageError, NESTING_MAX, size};
+use super::item::{Nested, NestedType, WalkedNumber, WalkedValue};
 use super::text::Text;
 use super::{Spelling, Spliced, close, text};
 
@@ -15,11 +18,14 @@ impl Broken {
 }
 
 /// An image and how far it is read.
+#[derive(Debug, Clone)]
 pub(super) struct ImageWalk<'a> {
     rest: &'a [u8],
-    spelling: Spelling,
+    pub(super) spelling: Spelling,
     /// What was seen so far.
     pub(super) seen: Spliced,
+    /// Whether plain JSON has left out the type of a value that [`ImageWalk::value`] has written.
+    pub(super) has_sets_or_bytes: bool,
 }
 
 impl<'a> ImageWalk<'a> {
@@ -28,7 +34,7 @@ impl<'a> ImageWalk<'a> {
             return Err(ImageError::Size { found: image.len() });
         }
         let seen = Spliced { plain_numbers: true, printable: true, bytes: 0 };
-        Ok(Self { rest: image, spelling, seen })
+        Ok(Self { rest: image, spelling, seen, has_sets_or_bytes: false })
     }
 
     /// Ends it.
@@ -123,8 +129,7 @@ impl<'a> ImageWalk<'a> {
             0 => text::string(spelling, self.text()?, out),
             1 => self.number(|written, plain| text::number(spelling, written, plain, out))?,
             2 => {
-                let bytes = self.bytes()?;
-                self.seen.bytes += bytes.len();
+                let bytes = self.binary()?;
                 text::bytes(spelling, bytes, out);
             }
             3 => self.set(b"{\"SS\":[", out, |walk, member, out| {
@@ -146,22 +151,59 @@ impl<'a> ImageWalk<'a> {
             7 => self.list(level, out)?,
             8 => {
                 self.seen.bytes += size::FLAG;
-                text::typed(spelling, b"{\"NULL\":", out, |out| {
-                    out.extend_from_slice(if spelling == Spelling::DynamoDb { b"true" } else { b"null" });
-                });
+                text::null(spelling, out);
             }
-            9 => {
-                let value: &[u8] = match self.take(1)? {
-                    [0] => b"false",
-                    [1] => b"true",
-                    _ => return Err(Broken("a truth value is neither 0 nor 1")),
-                };
-                self.seen.bytes += size::FLAG;
-                text::typed(spelling, b"{\"BOOL\":", out, |out| out.extend_from_slice(value));
-            }
+            9 => text::truth(spelling, self.truth()?, out),
             _ => return Err(Broken("an attribute has an unknown type")),
         }
         Ok(())
+    }
+
+    /// The value of an attribute of the item itself; one that is nested is left where it is.
+    pub(super) fn walked(&mut self) -> Result<WalkedValue<'_, 'a>, Broken> {
+        let begin = self.rest;
+        let kind = match self.tag()? {
+            0 => {
+                let bytes = self.bytes()?;
+                self.seen.bytes += bytes.len();
+                return std::str::from_utf8(bytes).map(WalkedValue::S).map_err(|_| Broken("a text is not UTF-8"));
+            }
+            1 => {
+                let bytes = self.bytes()?;
+                let (written, plain) = self.number_of(bytes)?;
+                return Ok(WalkedValue::N(WalkedNumber { written, plain: plain.map(Cow::Owned) }));
+            }
+            2 => return self.binary().map(WalkedValue::B),
+            3 => NestedType::Ss,
+            4 => NestedType::Ns,
+            5 => NestedType::Bs,
+            6 => NestedType::M,
+            7 => NestedType::L,
+            8 => {
+                self.seen.bytes += size::FLAG;
+                return Ok(WalkedValue::Null);
+            }
+            9 => return self.truth().map(WalkedValue::Bool),
+            _ => return Err(Broken("an attribute has an unknown type")),
+        };
+        self.rest = begin;
+        Ok(WalkedValue::Nested(Nested { kind, walk: self, read: None }))
+    }
+
+    fn binary(&mut self) -> Result<&'a [u8], Broken> {
+        let bytes = self.bytes()?;
+        self.seen.bytes += bytes.len();
+        self.has_sets_or_bytes = true;
+        Ok(bytes)
+    }
+
+    fn truth(&mut self) -> Result<bool, Broken> {
+        self.seen.bytes += size::FLAG;
+        match self.take(1)? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(Broken("a truth value is neither 0 nor 1")),
+        }
     }
 
     fn number(&mut self, write: impl FnOnce(&str, Option<&str>)) -> Result<(), Broken> {
@@ -172,12 +214,18 @@ impl<'a> ImageWalk<'a> {
     /// A number's text, checked, with its plain form where that is another.
     #[inline]
     fn written(&mut self, bytes: &[u8], write: impl FnOnce(&str, Option<&str>)) -> Result<(), Broken> {
+        let (written, plain) = self.number_of(bytes)?;
+        write(written, plain.as_deref());
+        Ok(())
+    }
+
+    #[inline]
+    fn number_of<'n>(&mut self, bytes: &'n [u8]) -> Result<(&'n str, Option<String>), Broken> {
         let written = std::str::from_utf8(bytes).map_err(|_| Broken("a number is not decimal text"))?;
         let plain = other_plain_form(written).map_err(|_| Broken("a number is none that DynamoDB has"))?;
         self.seen.plain_numbers &= plain.is_none();
         self.seen.bytes += size::number(written);
-        write(written, plain.as_deref());
-        Ok(())
+        Ok((written, plain))
     }
 
     fn set(
@@ -191,6 +239,7 @@ impl<'a> ImageWalk<'a> {
             return Err(Broken("a set is empty"));
         }
         self.open(head, out);
+        self.has_sets_or_bytes = true;
         let mut before: Option<&[u8]> = None;
         for _ in 0..count {
             let bytes = self.bytes()?;

@@ -1,18 +1,22 @@
-//! Items as JSON straight from their bytes: no tree is built, and nothing is allocated for an item.
+//! Items as JSON, or attribute by attribute, straight from their bytes: no tree is built.
 //!
 //! What enters are an item's encoded key and its canonical image; what leaves is one JSON object, byte for byte what decoding both and
-//! writing the attributes gives. The bytes are checked as decoding checks them (FORMAT.md, "Images" and "Keys"). Knows nothing of
+//! writing the attributes gives, or each attribute's value in turn. The bytes are checked as decoding checks them (FORMAT.md, "Images" and "Keys"). Knows nothing of
 //! files and formats around the object.
 
 mod image;
+mod item;
 mod text;
 
 use thiserror::Error;
 
-use self::image::{Broken, ImageWalk};
+use self::image::Broken;
+use self::item::Member;
 use self::text::Text;
-use super::key::{KeyPart, KeyParts};
-use super::{ImageError, KeyAttributes, KeyError, size};
+use super::key::KeyPart;
+use super::{ImageError, KeyAttributes, KeyError};
+
+pub use item::{Nested, NestedType, WalkedNumber, WalkedValue, name_json, walk_item};
 
 /// How values are spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,52 +86,21 @@ impl Splicer {
     }
 
     fn members(&self, key: &[u8], image: &[u8], out: &mut Vec<u8>) -> Result<Spliced, SpliceError> {
-        let parts = KeyParts::of(key, &self.keys)?;
-        let mut own = self.keys.as_slice().iter().zip(&self.heads).zip(parts.iter()).peekable();
-        let mut walk = ImageWalk::new(image, self.spelling)?;
-        walk.seen.plain_numbers = parts.iter().all(KeyPart::is_plain);
         out.push(b'{');
-        let mut before: Option<Text<'_>> = None;
-        for _ in 0..walk.length().map_err(Broken::of_image)? {
-            let bytes = walk.seen.bytes;
-            let name = walk.name(before).map_err(Broken::of_image)?;
-            before = Some(name);
-            let mut shadowed = None;
-            while let Some(((attribute, head), part)) =
-                own.next_if(|((attribute, _), _)| attribute.name.as_bytes() <= name.as_bytes())
-            {
-                if attribute.name.as_bytes() == name.as_bytes() {
-                    shadowed = Some((head, part));
-                } else {
-                    self.key_part(head, part, out);
+        let seen = item::members(&self.keys, (key, image), self.spelling, |member, walk| {
+            match member {
+                Member::Key(at, part) => {
+                    self.key_part(self.heads.get(at).map_or(&[], Vec::as_slice), part, out);
+                }
+                Member::Image(name) => {
+                    text::name(name, out);
+                    walk.value(1, out).map_err(Broken::of_image)?;
+                    out.push(b',');
                 }
             }
-            let start = out.len();
-            text::name(name, out);
-            walk.value(1, out).map_err(Broken::of_image)?;
-            out.push(b',');
-            // The key's own value stands for an attribute of its name.
-            if let Some((head, part)) = shadowed {
-                out.truncate(start);
-                walk.seen.bytes = bytes;
-                self.key_part(head, part, out);
-            }
-        }
-        walk.end().map_err(Broken::of_image)?;
-        for ((_, head), part) in own {
-            self.key_part(head, part, out);
-        }
+            Ok::<_, SpliceError>(())
+        })?;
         close(out, b'}');
-        let mut seen = walk.seen;
-        for (attribute, part) in self.keys.as_slice().iter().zip(parts.iter()) {
-            let (bytes, printable) = match part {
-                KeyPart::S(value) => (value.len(), Text::of(value).is_printable()),
-                KeyPart::B(value) => (value.len(), true),
-                KeyPart::N { written, .. } => (size::number(written), true),
-            };
-            seen.bytes += attribute.name.len() + bytes;
-            seen.printable &= printable && Text::of(&attribute.name).is_printable();
-        }
         Ok(seen)
     }
 

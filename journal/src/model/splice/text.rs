@@ -104,6 +104,18 @@ pub(super) fn bytes(spelling: Spelling, value: &[u8], out: &mut Vec<u8>) {
     typed(spelling, b"{\"B\":", out, |out| base64(value, out));
 }
 
+/// NULL.
+pub(super) fn null(spelling: Spelling, out: &mut Vec<u8>) {
+    let value: &[u8] = if spelling == Spelling::DynamoDb { b"true" } else { b"null" };
+    typed(spelling, b"{\"NULL\":", out, |out| out.extend_from_slice(value));
+}
+
+/// A boolean.
+pub(super) fn truth(spelling: Spelling, value: bool, out: &mut Vec<u8>) {
+    let value: &[u8] = if value { b"true" } else { b"false" };
+    typed(spelling, b"{\"BOOL\":", out, |out| out.extend_from_slice(value));
+}
+
 /// What `write` writes, with its type where types are written.
 pub(super) fn typed(spelling: Spelling, head: &[u8], out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     match spelling {

@@ -7,13 +7,12 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use journal::error::{Classify, Kind};
-use journal::model::{AttributeValue, Attributes, Number};
-use journal::source::attribute::{ValueJson, parse_item};
+use journal::model::{AttributeValue, Number};
+use journal::source::attribute::parse_item;
 use serde_json::Value;
 use thiserror::Error;
 
 use super::layout::ColumnKind;
-use crate::output::json;
 
 /// A value as a column holds it.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,15 +31,6 @@ pub enum Cell<'a> {
     Boolean(bool),
 }
 
-/// A row: its cells in the order of the columns, and what they cannot say.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Row<'a> {
-    /// One for each column.
-    pub cells: Vec<Cell<'a>>,
-    /// Attributes that stand in the column of what is left.
-    pub exact: Option<Attributes>,
-}
-
 /// A cell that no item of ours has.
 #[derive(Debug, Error)]
 #[error("a cell of kind {kind} cannot be read: {reason}")]
@@ -55,33 +45,7 @@ impl Classify for CellError {
     }
 }
 
-impl<'a> Cell<'a> {
-    /// A value in a column of `kind`; nothing when the column cannot hold it.
-    pub(super) fn of(value: &'a AttributeValue, kind: ColumnKind) -> Self {
-        match (kind, value) {
-            (ColumnKind::Mixed, value) => {
-                serde_json::to_string(&ValueJson(value)).map_or(Self::None, |text| Self::Text(Cow::Owned(text)))
-            }
-            (ColumnKind::Text, AttributeValue::S(text)) => Self::Text(Cow::Borrowed(text)),
-            (ColumnKind::Integer, AttributeValue::N(number)) => {
-                number.to_plain().as_str().parse().map_or(Self::None, Self::Integer)
-            }
-            (ColumnKind::Decimal(scale), AttributeValue::N(number)) => {
-                decimal(number.to_plain().as_str(), scale).map_or(Self::None, Self::Decimal)
-            }
-            (ColumnKind::Digits, AttributeValue::N(number)) => {
-                Self::Text(Cow::Owned(number.to_plain().as_str().to_owned()))
-            }
-            (ColumnKind::Binary, AttributeValue::B(bytes)) => Self::Binary(Cow::Borrowed(bytes)),
-            (ColumnKind::Boolean, AttributeValue::Bool(value)) => Self::Boolean(*value),
-            (ColumnKind::StringSet, AttributeValue::Ss(_))
-            | (ColumnKind::NumberSet, AttributeValue::Ns(_))
-            | (ColumnKind::BinarySet, AttributeValue::Bs(_))
-            | (ColumnKind::Document, AttributeValue::M(_) | AttributeValue::L(_)) => plain_json(value),
-            _ => Self::None,
-        }
-    }
-
+impl Cell<'_> {
     /// The value that a cell of a column of `kind` holds; none when it holds nothing.
     ///
     /// # Errors
@@ -118,22 +82,6 @@ impl<'a> Cell<'a> {
     }
 }
 
-fn plain_json<'a>(value: &AttributeValue) -> Cell<'a> {
-    let mut bytes = Vec::new();
-    let text = json::value(value, &mut bytes).ok().and_then(|()| String::from_utf8(bytes).ok());
-    text.map_or(Cell::None, |text| Cell::Text(Cow::Owned(text)))
-}
-
-/// Whether plain JSON says all of a map or list: it has no sets and no bytes.
-pub(super) fn document_is_exact(value: &AttributeValue) -> bool {
-    match value {
-        AttributeValue::S(_) | AttributeValue::N(_) | AttributeValue::Bool(_) | AttributeValue::Null => true,
-        AttributeValue::M(map) => map.values().all(document_is_exact),
-        AttributeValue::L(list) => list.iter().all(document_is_exact),
-        AttributeValue::B(_) | AttributeValue::Ss(_) | AttributeValue::Ns(_) | AttributeValue::Bs(_) => false,
-    }
-}
-
 fn from_json(json: Value, kind: ColumnKind) -> Option<AttributeValue> {
     let members = |json: Value| match json {
         Value::Array(members) => Some(members),
@@ -156,7 +104,7 @@ fn from_json(json: Value, kind: ColumnKind) -> Option<AttributeValue> {
     })
 }
 
-/// Plain JSON as a value: exact for what [`document_is_exact`] holds of.
+/// Plain JSON as a value: exact where there is neither a set nor a binary value in it.
 fn document(json: Value) -> Option<AttributeValue> {
     Some(match json {
         Value::Null => AttributeValue::Null,
@@ -172,7 +120,7 @@ fn document(json: Value) -> Option<AttributeValue> {
 }
 
 /// A plain number as an integer of `10^-scale`.
-fn decimal(plain: &str, scale: u8) -> Option<i128> {
+pub(super) fn decimal(plain: &str, scale: u8) -> Option<i128> {
     let (whole, fraction) = plain.split_once('.').unwrap_or((plain, ""));
     let scale = usize::from(scale);
     if fraction.len() > scale {

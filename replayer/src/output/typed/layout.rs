@@ -1,10 +1,9 @@
 //! Which column an attribute gets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use journal::model::{AttributeValue, Attributes, KeyType};
+use journal::model::KeyType;
 
-use super::cell::{Cell, Row, document_is_exact};
 use super::seen::{Seen, SeenAttribute, Types};
 use super::{EXACT, NAME_BYTES_MAX, TYPED_COLUMNS_MAX};
 use crate::key_schema::KeySchema;
@@ -113,7 +112,6 @@ pub struct Column {
 pub struct Layout {
     columns: Vec<Column>,
     key: usize,
-    by_attribute: BTreeMap<String, usize>,
 }
 
 impl Layout {
@@ -155,7 +153,6 @@ impl Layout {
             name = format!("{attribute}_{number}");
             number += 1;
         }
-        self.by_attribute.insert(attribute.to_owned(), self.columns.len());
         self.columns.push(Column { attribute: attribute.to_owned(), name, kind });
     }
 
@@ -169,34 +166,6 @@ impl Layout {
     #[must_use]
     pub fn key_columns(&self) -> &[Column] {
         self.columns.get(..self.key).unwrap_or_default()
-    }
-
-    /// An item as a row: a cell for each column, and what they cannot say.
-    #[must_use]
-    pub fn row<'a>(&self, item: &'a Attributes) -> Row<'a> {
-        let mut cells = vec![Cell::None; self.columns.len()];
-        let mut exact = Attributes::new();
-        for (name, value) in item {
-            let at = self.by_attribute.get(name).copied();
-            let column = at.and_then(|at| Some((self.columns.get(at)?, cells.get_mut(at)?)));
-            let said = match column {
-                Some((column, cell)) => {
-                    *cell = Cell::of(value, column.kind);
-                    match value {
-                        AttributeValue::Null => column.kind == ColumnKind::Mixed,
-                        AttributeValue::M(_) | AttributeValue::L(_) if column.kind == ColumnKind::Document => {
-                            document_is_exact(value)
-                        }
-                        _ => !matches!(cell, Cell::None),
-                    }
-                }
-                None => false,
-            };
-            if !said {
-                exact.insert(name.clone(), value.clone());
-            }
-        }
-        Row { cells, exact: (!exact.is_empty()).then_some(exact) }
     }
 }
 

@@ -6,12 +6,16 @@
 
 mod cell;
 mod layout;
+#[cfg(test)]
+mod reference;
+mod rows;
 mod seen;
 #[cfg(test)]
 mod tests;
 
-pub use cell::{Cell, CellError, Row};
+pub use cell::{Cell, CellError};
 pub use layout::{Column, ColumnKind, Layout};
+pub(crate) use rows::Rows;
 pub use seen::Seen;
 
 /// The column that holds what the others cannot say: an object of attributes in DynamoDB JSON, or nothing.

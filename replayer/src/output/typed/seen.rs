@@ -1,8 +1,8 @@
-//! What a first look at the items tells of each attribute.
+//! What a look at the items tells of each attribute.
 
-use std::collections::BTreeMap;
+use journal::model::{NestedType, WalkedValue};
 
-use journal::model::{AttributeValue, Attributes};
+use crate::output::names::Names;
 
 /// Most attributes that are told apart. Names first seen after so many stand in the column of what is left.
 const NAMES_MAX: usize = 100_000;
@@ -10,7 +10,11 @@ const NAMES_MAX: usize = 100_000;
 /// The types that an attribute has had, as bits, and what is needed to choose a number's column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    attributes: BTreeMap<String, SeenAttribute>,
+    names: Names,
+    /// By the numbers of their names.
+    attributes: Vec<SeenAttribute>,
+    /// Whether something was seen that another choice of columns may follow from.
+    changed: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,18 +40,20 @@ impl Types {
     pub(super) const M: Self = Self(128);
     pub(super) const L: Self = Self(256);
 
-    fn of(value: &AttributeValue) -> Self {
+    fn of(value: &WalkedValue<'_, '_>) -> Self {
         match value {
-            AttributeValue::S(_) => Self::S,
-            AttributeValue::N(_) => Self::N,
-            AttributeValue::B(_) => Self::B,
-            AttributeValue::Bool(_) => Self::BOOL,
-            AttributeValue::Ss(_) => Self::SS,
-            AttributeValue::Ns(_) => Self::NS,
-            AttributeValue::Bs(_) => Self::BS,
-            AttributeValue::M(_) => Self::M,
-            AttributeValue::L(_) => Self::L,
-            AttributeValue::Null => Self(0),
+            WalkedValue::S(_) => Self::S,
+            WalkedValue::N(_) => Self::N,
+            WalkedValue::B(_) => Self::B,
+            WalkedValue::Bool(_) => Self::BOOL,
+            WalkedValue::Null => Self(0),
+            WalkedValue::Nested(nested) => match nested.nested_type() {
+                NestedType::Ss => Self::SS,
+                NestedType::Ns => Self::NS,
+                NestedType::Bs => Self::BS,
+                NestedType::M => Self::M,
+                NestedType::L => Self::L,
+            },
         }
     }
 
@@ -73,7 +79,7 @@ pub(super) struct SeenNumbers {
 }
 
 impl SeenNumbers {
-    fn see(&mut self, plain: &str) {
+    pub(super) fn see(&mut self, plain: &str) {
         let digits = plain.strip_prefix('-').unwrap_or(plain);
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         self.whole_digits = self.whole_digits.max(whole.trim_start_matches('0').len());
@@ -83,28 +89,47 @@ impl SeenNumbers {
 }
 
 impl Seen {
-    /// Looks at an item.
-    pub fn see(&mut self, item: &Attributes) {
-        for (name, value) in item {
-            let known = self.attributes.len();
-            let seen = match self.attributes.get_mut(name) {
-                Some(seen) => seen,
-                None if known < NAMES_MAX => self.attributes.entry(name.clone()).or_default(),
-                None => continue,
-            };
-            seen.items += 1;
-            seen.types = seen.types.union(Types::of(value));
-            if let AttributeValue::N(number) = value {
-                seen.numbers.see(number.to_plain().as_str());
+    /// The attributes of another item follow.
+    pub(crate) fn begin(&mut self) {
+        self.names.begin();
+    }
+
+    /// Looks at an item's next attribute.
+    pub(crate) fn see(&mut self, name: &str, value: &WalkedValue<'_, '_>) {
+        let number = match self.names.find(name) {
+            Some(number) => number,
+            None if self.names.len() < NAMES_MAX => {
+                self.attributes.push(SeenAttribute::default());
+                self.changed = true;
+                self.names.add(name)
             }
+            None => return,
+        };
+        let Some(seen) = self.attributes.get_mut(number) else { return };
+        let (types, numbers) = (seen.types, seen.numbers);
+        seen.items += 1;
+        seen.types = types.union(Types::of(value));
+        if let WalkedValue::N(number) = value {
+            seen.numbers.see(number.to_plain());
         }
+        self.changed |= seen.types != types || seen.numbers != numbers;
+    }
+
+    /// Whether, since this was last asked, something was seen that another choice of columns may follow from.
+    pub(crate) fn has_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// How many attributes were seen.
+    pub(crate) fn count(&self) -> usize {
+        self.attributes.len()
     }
 
     pub(super) fn attributes(&self) -> impl Iterator<Item = (&String, &SeenAttribute)> {
-        self.attributes.iter()
+        self.names.iter().filter_map(|(name, number)| Some((name, self.attributes.get(number)?)))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&SeenAttribute> {
-        self.attributes.get(name)
+        self.attributes.get(self.names.number(name)?)
     }
 }
