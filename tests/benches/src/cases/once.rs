@@ -7,6 +7,7 @@ use journal::cut::{Cut, Position};
 use journal::merge::{ItemRef, MergeOptions, MergeReport, RunInput, for_each_part};
 use journal::model::Second;
 use journal::store::ReadStore;
+use replayer::output::Format;
 use tokio::runtime::Runtime;
 
 use crate::history;
@@ -173,8 +174,9 @@ pub fn run(context: &Context, case: &str, rounds: usize) -> Result<String, Strin
                 0
             }))
         }
-        "export" => {
-            let mut export = super::sinks::json(context);
+        "export" | "export-parquet" => {
+            let format = if case == "export" { Format::DynamodbJson } else { Format::Parquet };
+            let mut export = super::sinks::exports(context, format);
             repeat(Box::new(move || {
                 export();
                 0

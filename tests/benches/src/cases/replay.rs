@@ -26,7 +26,6 @@ pub fn rows(context: &Context) -> Vec<Row> {
     rows.push(by_instructions(context));
     rows.extend(memory(context));
     rows.extend(tail(context));
-    rows.extend(super::sinks::rows(context));
     rows.extend(bytes_read(context));
     rows
 }

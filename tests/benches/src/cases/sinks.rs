@@ -1,16 +1,18 @@
 //! Exports beside R with the same output.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use journal::interrupt::Interrupt;
-use replayer::output::{Destination, Format, export};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use replayer::output::{Destination, ExportReport, Format, ParquetWriter, export};
 use replayer::state::Selection;
 
 use crate::bars::{Bar, Row};
 use crate::history;
-use crate::limits::Reader;
+use crate::limits::{Reader, Touched};
 use crate::measure::Pair;
 use crate::number;
 use crate::workload::Profile;
@@ -19,15 +21,25 @@ use super::Context;
 use super::once::touched;
 use super::replay::{alone, latest};
 
-/// An export of DynamoDB JSON that nobody keeps, to be done as often as is wanted; gives its items.
-pub fn json(context: &Context) -> impl FnMut() -> u64 {
+/// Rows that our sink gives its writer together.
+const BATCH_ROWS: usize = 2_048;
+
+/// An export that nobody keeps, to be done as often as is wanted; gives its items. One that needs a file has one in a scratch folder.
+///
+/// # Panics
+/// When the folder cannot be made.
+pub fn exports(context: &Context, format: Format) -> impl FnMut() -> u64 {
+    let scratch = tempfile::tempdir_in(&context.folder).expect("a folder");
     let history = context.compacted(Profile::w1(), context.changes);
     let (store, plan) = latest(context, &history);
     move || {
         let never = Interrupt::never();
-        let nowhere = Destination::stream("nowhere", Box::new(std::io::sink()));
-        let target = (Format::DynamodbJson, nowhere);
-        let made = export(store.clone(), &plan, target, Selection::default(), alone(), &never, |_, _| {});
+        let destination = match format {
+            Format::Parquet => Destination::file(&scratch.path().join("items"), true).expect("a file"),
+            _ => Destination::stream("nowhere", Box::new(std::io::sink())),
+        };
+        let made =
+            export(store.clone(), &plan, (format, destination), Selection::default(), alone(), &never, |_, _| {});
         context.runtime.block_on(made).expect("an export").items
     }
 }
@@ -54,11 +66,12 @@ pub fn rows(context: &Context) -> Vec<Row> {
     let history = context.compacted(Profile::w1(), changes);
     let (store, plan) = latest(context, &history);
     let never = Interrupt::never();
-    let run = |destination: Destination| {
-        let target = (Format::DynamodbJson, destination);
+    let run_as = |format: Format, destination: Destination| {
+        let target = (format, destination);
         let made = export(store.clone(), &plan, target, Selection::default(), alone(), &never, |_, _| {});
         context.runtime.block_on(made).expect("an export")
     };
+    let run = |destination: Destination| run_as(Format::DynamodbJson, destination);
     let kept = Kept::default();
     let report = run(Destination::stream("memory", Box::new(kept.clone())));
     let output = std::mem::take(&mut *kept.0.lock().expect("one thread"));
@@ -96,7 +109,49 @@ pub fn rows(context: &Context) -> Vec<Row> {
             format!("{:.2} µs of processor an item", pair.processor().median / number(report.items.max(1)) * 1e6);
         rows.push(Row::spread("sinks", format!("replay to {what}"), Bar::AtLeast(bar), "%", pair.share()).note(note));
     }
-    let why = "the bench is built without SQL, and so without the Parquet sink";
-    rows.push(Row::unmeasured("sinks", "replay to Parquet: share of R_parquet", Bar::AtLeast(90.0), "%", why));
+    rows.push(parquet(context, &run_as, &touched, scratch.path()));
     rows
+}
+
+/// Parquet beside R with the same columns through the same writer.
+fn parquet(
+    context: &Context,
+    run: &impl Fn(Format, Destination) -> ExportReport,
+    touched: &[Touched],
+    scratch: &Path,
+) -> Row {
+    let (ours, limit) = (scratch.join("ours.parquet"), scratch.join("limit.parquet"));
+    let export = || run(Format::Parquet, Destination::file(&ours, true).expect("a file"));
+    let report = export();
+    let file = ParquetRecordBatchReaderBuilder::try_new(File::open(&ours).expect("it is there")).expect("Parquet");
+    let schema = file.schema().clone();
+    let file = file.with_batch_size(BATCH_ROWS).build().expect("Parquet");
+    let batches: Vec<_> = file.map(|batch| batch.expect("rows")).collect();
+    let mut reader = Reader::default();
+    let mut write = || {
+        reader.read(touched);
+        let file = File::create(&limit).expect("a file");
+        let synced = file.try_clone().expect("a file");
+        let mut writer = ParquetWriter::new(file, schema.clone()).expect("columns");
+        for batch in &batches {
+            writer.write(batch).expect("it is written");
+        }
+        writer.finish([]).expect("it is finished");
+        synced.sync_all().expect("it is durable");
+    };
+    write();
+    let [bytes, limit_bytes] = [&ours, &limit].map(|path| path.metadata().expect("it is there").len());
+    assert!(bytes.abs_diff(limit_bytes) <= bytes / 50, "{bytes} and {limit_bytes} bytes are not the same output");
+    let pair = Pair::measure(
+        context.rounds.min(7),
+        || {
+            export();
+        },
+        write,
+    );
+    let note = format!(
+        "{:.2} µs of processor an item; R_parquet is given whole columns in memory",
+        pair.processor().median / number(report.items.max(1)) * 1e6
+    );
+    Row::spread("sinks", "replay to Parquet: share of R_parquet", Bar::AtLeast(90.0), "%", pair.share()).note(note)
 }
