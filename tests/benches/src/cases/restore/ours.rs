@@ -24,6 +24,7 @@ use replayer::restore::{
 use replayer::state::{EncodedItem, Flow, Selection, visit_encoded, visit_items};
 use tokio::runtime::Runtime;
 
+use crate::cases::replay::alone;
 use crate::history;
 use crate::measure::{Cost, processor_seconds};
 
@@ -63,7 +64,7 @@ impl Source {
 
     /// Reads and hashes all items, and does nothing else with them: nothing is decoded.
     pub(super) fn count(&self, runtime: &Runtime) -> u64 {
-        let (store, options, never) = (Arc::clone(&self.store), MergeOptions::default(), Interrupt::never());
+        let (store, options, never) = (Arc::clone(&self.store), alone(), Interrupt::never());
         let count = |count: &mut u64, item: EncodedItem<'_>| {
             *count += 1;
             Ok((Flow::Continue, ItemHash::of_bytes(item.key, item.image)))
@@ -157,7 +158,7 @@ impl Ours {
                 _ => {}
             }
         };
-        let options = RestoreOptions { concurrency: CONNECTIONS, ..RestoreOptions::default() };
+        let options = RestoreOptions { concurrency: CONNECTIONS, merge: alone(), ..RestoreOptions::default() };
         let never = Interrupt::never();
         let restore = Restore {
             store: Arc::clone(&source.store),
