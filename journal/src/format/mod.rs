@@ -28,7 +28,7 @@ pub use footer::{Footer, RunKind, Statistics};
 pub use index::{BlockEntry, ChunkRef};
 pub use reader::{Header, Layout, TAIL_BYTES, Tail, read_tail};
 pub use time::TimeIndex;
-pub use top::{Top, TopLayout, read_top};
+pub use top::{PageRef, Top, TopLayout, read_top};
 pub use verify::{VerifiedRun, verify_object};
 pub(crate) use wire::shared_prefix;
 pub use writer::{EncodedRun, RunWriter, WriterOptions};

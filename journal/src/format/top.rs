@@ -22,6 +22,17 @@ pub struct Top {
     directory_start: u64,
 }
 
+/// What the top says of one page of the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRef<'a> {
+    /// No key of the page is below it, and none before the page is above it.
+    pub from_key: &'a [u8],
+    /// Blocks on it.
+    pub blocks: usize,
+    /// Stored bytes of its blocks in the first area, and in the second.
+    pub stored: [u64; 2],
+}
+
 /// How far reading a top came.
 #[derive(Debug, Clone)]
 pub enum TopLayout {
@@ -159,6 +170,14 @@ impl Top {
     #[must_use]
     pub fn pages(&self) -> usize {
         self.pages.len()
+    }
+
+    /// One page of the index.
+    #[must_use]
+    pub fn page(&self, at: usize) -> Option<PageRef<'_>> {
+        let page = self.pages.get(at)?;
+        let stored = page.data.each_ref().map(|area| area.end.saturating_sub(area.start));
+        Some(PageRef { from_key: &page.from_key, blocks: page.blocks, stored })
     }
 
     /// The pages that can have blocks with keys from `range`, as indices.

@@ -9,12 +9,12 @@ use futures::StreamExt as _;
 use super::batch::{Batch, BatchCursor, Gathering};
 use super::heap::{Bounds, Heap};
 use super::job::{Job, borrowed};
-use super::open::{self, Opened, WHOLE_BYTES_MAX};
+use super::open::{self, Opened, Opening, WHOLE_BYTES_MAX};
 use super::packed::Images;
 use super::run::{BlocksRead, RunPlan};
 use super::source::Source;
-use super::spans::Spans;
 use super::spill::{self, FoldingWriter, SpillWriter, Spilled, SpilledCursor};
+use super::stretches::Stretches;
 use super::{MergeError, RecordScan, RunInput, RunKind};
 use crate::cut::{Cut, Position};
 use crate::error::{Kind, Result};
@@ -28,8 +28,14 @@ const SPAN_BYTES: Range<u64> = 64 << 10..2 << 20;
 /// What is fetched ahead of all runs together, in bytes: more than a connection has under way.
 const AHEAD_BYTES: u64 = 6 << 20;
 
+/// Pages of the index that are read at once, of all runs together and of one. A page is about 1.5 KB stored, and 10 KB when it is parsed.
+const PAGES: usize = 128;
+const PAGES_OF_RUN: Range<usize> = 2..64;
+
 /// A batch has at most this share of the memory: what is beyond costs little more in a temporary file, which is read once.
 const BATCH_SHARE: usize = 4;
+/// What is read of temporary files at the same time has this share of it.
+const FILES_SHARE: usize = 4;
 /// A run that is longer than memory goes through temporary files of at least so many bytes.
 const BATCH_BYTES_MIN: usize = 4 << 20;
 
@@ -64,7 +70,7 @@ impl Job {
     /// Opens inputs of one kind and adds them to what was gathered.
     pub(super) fn gather(
         &mut self,
-        inputs: &[RunInput],
+        inputs: &[&RunInput],
         scan: &RecordScan,
         cut: Option<Cut>,
         thin: bool,
@@ -78,12 +84,13 @@ impl Job {
         let thin = cut.filter(|_| thin);
         let wanted = Wanted { scan, cut, thin, kind, span_bytes, drain: inputs.len() > 1 };
         let (store, handle) = (self.store.clone(), self.handle.clone());
-        let whole = if scan.columns > Columns::Keys { WHOLE_BYTES_MAX } else { TAIL_BYTES };
+        let opening = Opening {
+            whole_bytes_max: if scan.columns > Columns::Keys { WHOLE_BYTES_MAX } else { TAIL_BYTES },
+            pages_at_once: (PAGES / inputs.len()).clamp(PAGES_OF_RUN.start, PAGES_OF_RUN.end),
+        };
         let opening = inputs.iter().map(|input| {
-            let (store, input) = (store.clone(), input.clone());
-            let key = input.key.clone();
-            let opened = open::open(store, input, scan.clone(), whole);
-            async move { opened.await.map_err(|error| (key, error)) }
+            let opened = open::open(store.clone(), (*input).clone(), scan.clone(), opening);
+            async move { opened.await.map_err(|error| (input.key.clone(), error)) }
         });
         // Fewer at once when the budget is small: each may hold a whole small object.
         let at_once = (budget / usize::try_from(WHOLE_BYTES_MAX).unwrap_or(1) / 4).clamp(1, OPENING);
@@ -141,8 +148,11 @@ impl Job {
             self.report.bytes_read += opened.bytes_read;
             return Ok(None);
         }
-        self.report.records +=
-            blocks.iter().filter_map(|at| opened.tail.blocks.get(*at)).map(|block| block.records).sum::<u64>();
+        // Of a run whose index is not all there yet all is wanted.
+        self.report.records += match &opened.rest {
+            Some(_) => footer.statistics.records,
+            None => blocks.iter().filter_map(|at| opened.tail.blocks.get(*at)).map(|block| block.records).sum::<u64>(),
+        };
         self.report.undated += footer.statistics.undated;
         // Old images matter only after the cut.
         let all_before = wanted.cut.is_some_and(|cut| match cut.position {
@@ -155,7 +165,6 @@ impl Job {
         // Where no record is passed over, a record that another one of its key follows is never the state.
         let latest = all_before && wanted.thin.is_some() && opened.from.is_none() && scan.unreadable.is_none();
         let read = BlocksRead {
-            blocks,
             columns: match all_before {
                 true if latest => scan.columns.min(Columns::Latest),
                 true => scan.columns.min(Columns::New),
@@ -166,7 +175,7 @@ impl Job {
             unreadable: scan.unreadable.clone(),
             all_before,
         };
-        Ok(Some(Arc::new(RunPlan::new(opened, read))))
+        Ok(Some(Arc::new(RunPlan::new(opened, blocks, read))))
     }
 
     /// Reads all that is wanted of a run into the batch.
@@ -178,8 +187,9 @@ impl Job {
         decompressor: &mut Decompressor,
     ) -> Result<()> {
         let keys = borrowed(wanted.scan.keys.as_ref());
-        let spans = plan.spans(&self.store, &self.handle, &[], 1);
-        if let Some(mut run) = plan.open(spans.as_ref(), keys.as_ref()) {
+        let from = (self.store.clone(), self.handle.clone());
+        let stretches = Arc::new(Stretches::new(plan.clone(), from, Arc::from([]), 1));
+        if let Some(mut run) = plan.open(&stretches, keys.as_ref()) {
             let images = wanted.thin.map_or(Images::Both, Images::ForCut);
             while run.advance(decompressor)? {
                 let record = run.cursor.record();
@@ -195,7 +205,7 @@ impl Job {
                 }
             }
         }
-        self.report.bytes_read += plan.bytes_read() + spans.map_or(0, |spans| spans.bytes_read());
+        self.report.bytes_read += plan.bytes_read() + stretches.bytes_read();
         Ok(())
     }
 
@@ -252,7 +262,7 @@ impl Job {
     /// Merges temporary files into fewer while they are too many for memory.
     fn merge_spilled(&mut self, wanted: Wanted<'_>, gathered: &mut Gathered) -> Result<()> {
         let per_file = spill::OPEN_BYTES.saturating_mul(self.readers.get());
-        let at_once = (self.options.memory_bytes_max / 2 / per_file).max(2);
+        let at_once = (self.options.memory_bytes_max / FILES_SHARE / per_file).max(2);
         while gathered.spilled.len() > at_once {
             let spilled = gathered.spilled.drain(..at_once).collect();
             let part = Gathered { spilled, ..Gathered::default() };
@@ -297,8 +307,12 @@ impl Gathered {
     /// What reads it, as a whole or in these parts.
     pub(super) fn reading(&self, job: &Job, parts: &[Range<&[u8]>]) -> Reading<'_> {
         let threads = if parts.is_empty() { 1 } else { job.readers.get() };
-        let spans = self.runs.iter().map(|run| run.spans(&job.store, &job.handle, parts, threads)).collect();
-        Reading { gathered: self, spans, ends: self.ends() }
+        let parts: Arc<[Range<Vec<u8>>]> = parts.iter().map(|part| part.start.to_vec()..part.end.to_vec()).collect();
+        let stretches = self.runs.iter().map(|run| {
+            let from = (job.store.clone(), job.handle.clone());
+            Arc::new(Stretches::new(run.clone(), from, parts.clone(), threads))
+        });
+        Reading { gathered: self, stretches: stretches.collect(), ends: self.ends() }
     }
 
     /// What no key lies at or above: the end of all keys.
@@ -344,7 +358,7 @@ impl Gathered {
 /// Opens what was gathered, in parts or as a whole.
 pub(super) struct Reading<'a> {
     gathered: &'a Gathered,
-    spans: Vec<Option<Arc<Spans>>>,
+    stretches: Vec<Arc<Stretches>>,
     /// The lowest and the highest key that there may be.
     ends: Option<(&'a [u8], &'a [u8])>,
 }
@@ -353,8 +367,8 @@ impl Reading<'_> {
     /// All that has keys from `keys`, in the order of the merge.
     pub(super) fn heap(&self, keys: Option<&Range<&[u8]>>, compare_content: bool) -> Result<Heap> {
         let mut sources = Vec::new();
-        for (run, spans) in self.gathered.runs.iter().zip(&self.spans) {
-            sources.extend(run.open(spans.as_ref(), keys).map(|run| Source::Run(Box::new(run))));
+        for (run, stretches) in self.gathered.runs.iter().zip(&self.stretches) {
+            sources.extend(run.open(stretches, keys).map(|run| Source::Run(Box::new(run))));
         }
         for batch in &self.gathered.batches {
             let places = keys.map_or(0..batch.len(), |keys| batch.find(keys.start)..batch.find(keys.end));
@@ -374,7 +388,7 @@ impl Reading<'_> {
     /// Bytes that were read from the store for the runs so far.
     pub(super) fn bytes_read(&self) -> u64 {
         let opened: u64 = self.gathered.runs.iter().map(|run| run.bytes_read()).sum();
-        opened + self.spans.iter().flatten().map(|spans| spans.bytes_read()).sum::<u64>()
+        opened + self.stretches.iter().map(|stretches| stretches.bytes_read()).sum::<u64>()
     }
 }
 

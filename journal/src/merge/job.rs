@@ -209,16 +209,16 @@ impl Job {
         let scan = &RecordScan { keys: keys.cloned(), ..RecordScan::default() };
         let (segments, snapshots) = (select(inputs, RunKind::Segment), select(inputs, RunKind::Snapshot));
         let mut gathered = Gathered::default();
-        let mut thin = true;
-        self.gather(&segments, scan, Some(cut), thin, &mut gathered)?;
+        self.gather(&segments, scan, Some(cut), true, &mut gathered)?;
         // What was thinned has lost what a record without a second needs to know of its neighbours, so when one turns
         // up, which AWS does not do, the work is done again without thinning.
-        if self.report.undated > 0 && gathered.is_thinned() && matches!(cut.position, Position::Second(_)) {
+        let thin = self.report.undated == 0 || !matches!(cut.position, Position::Second(_));
+        if !thin && gathered.is_thinned() {
             self.report = MergeReport::default();
             gathered = Gathered::default();
-            thin = false;
             self.gather(&segments, scan, Some(cut), thin, &mut gathered)?;
         }
+        // Segments that are still open may be spilled beside snapshots.
         self.gather(&snapshots, scan, Some(cut), thin, &mut gathered)?;
         Ok(gathered)
     }
@@ -276,6 +276,6 @@ pub(super) fn borrowed(keys: Option<&Range<Bytes>>) -> Option<Range<&[u8]>> {
     keys.map(|keys| keys.start.as_ref()..keys.end.as_ref())
 }
 
-fn select(inputs: &[RunInput], kind: RunKind) -> Vec<RunInput> {
-    inputs.iter().filter(|input| input.kind == kind).cloned().collect()
+fn select(inputs: &[RunInput], kind: RunKind) -> Vec<&RunInput> {
+    inputs.iter().filter(|input| input.kind == kind).collect()
 }

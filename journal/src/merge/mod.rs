@@ -19,8 +19,11 @@ mod scan;
 mod source;
 mod spans;
 mod spill;
+mod stretches;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_stretches;
 #[cfg(test)]
 mod tests_time;
 

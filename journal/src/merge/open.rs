@@ -21,7 +21,10 @@ pub(super) struct Opened {
     pub(super) object: String,
     pub(super) from: Option<Second>,
     pub(super) until: Option<Cut>,
+    /// The blocks of the wanted keys, or the first of them.
     pub(super) tail: Tail,
+    /// What has the others.
+    pub(super) rest: Option<Rest>,
     pub(super) whole: Option<Bytes>,
     /// The page of the key filter that knows the one key that is wanted.
     pub(super) filter_page: Option<Bytes>,
@@ -30,13 +33,31 @@ pub(super) struct Opened {
     pub(super) bytes_read: u64,
 }
 
-/// Fetches what is needed to open a run: the whole object if it has at most `whole_bytes_max` bytes, else its end, and of the
-/// index only the pages that the scan's keys and seconds may be on.
+/// The part of a long run's index that is read later.
+pub(super) struct Rest {
+    pub(super) top: Top,
+    /// The first page of it.
+    pub(super) from: usize,
+    /// So many pages are read at once.
+    pub(super) pages_at_once: usize,
+}
+
+/// How runs are opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opening {
+    /// Objects of at most so many bytes are fetched whole.
+    pub(super) whole_bytes_max: u64,
+    /// Of a run that is read from its beginning to its end, so many pages of the index are read at once.
+    pub(super) pages_at_once: usize,
+}
+
+/// Fetches what is needed to open a run: a small object as a whole, of another one its end, and of the index only the pages that the scan's keys and
+/// seconds may be on; where that is all of them, the first.
 pub(super) async fn open(
     store: Arc<dyn ReadStore>,
     run: RunInput,
     scan: RecordScan,
-    whole_bytes_max: u64,
+    Opening { whole_bytes_max, pages_at_once }: Opening,
 ) -> Result<Opened> {
     let RunInput { key: object, size, from, until, .. } = run;
     let (top, end, whole) = if size <= whole_bytes_max {
@@ -60,6 +81,8 @@ pub(super) async fn open(
         (top, end, None)
     };
     let pages = scan.keys.as_ref().map_or(0..top.pages(), |keys| top.pages_of_keys(keys));
+    let is_long = whole.is_none() && scan.keys.is_none() && scan.seconds.is_none() && pages.len() > pages_at_once;
+    let pages = if is_long { 0..pages_at_once } else { pages };
     let key = scan.keys.as_ref().and_then(only_key);
     let filter_page = key.and_then(|key| top.filter_page(key)).filter(|_| !pages.is_empty());
     let filter_place = filter_page.map(|page| page.offset..page.offset.saturating_add(u64::from(page.length)));
@@ -73,9 +96,10 @@ pub(super) async fn open(
     )
     .await?;
     let tail = top.tail(&object, pages, &index.0)?;
+    let rest = is_long.then_some(Rest { top, from: pages_at_once, pages_at_once });
     let bytes_read = [index.1, filter.1, timely.1].into_iter().fold(end.bytes_read, u64::saturating_add);
     let (filter_page, timely) = (filter_place.map(|_| filter.0), timely.0);
-    Ok(Opened { object, from, until, tail, whole, filter_page, timely, bytes_read })
+    Ok(Opened { object, from, until, tail, rest, whole, filter_page, timely, bytes_read })
 }
 
 /// The blocks that hold records of these seconds, as the run's time index says, and how many bytes were read for it.

@@ -51,9 +51,9 @@ async fn fetch(
 }
 
 /// The blocks from the one at place `first` that fit one span, at least one: the place after them, and where their parts lie.
-pub(super) fn span_of(tail: &Tail, first: usize, read: &BlocksRead) -> (usize, [Range<u64>; 2]) {
+pub(super) fn span_of(tail: &Tail, numbers: &[usize], first: usize, read: &BlocksRead) -> (usize, [Range<u64>; 2]) {
     let entry = |place: usize| {
-        let number = *read.blocks.get(place)?;
+        let number = *numbers.get(place)?;
         Some((number, tail.blocks.get(number)?.places(read.columns)))
     };
     let Some((mut number, mut places)) = entry(first) else { return (first + 1, [0..0, 0..0]) };
@@ -146,26 +146,26 @@ pub(super) struct Spans {
     object: String,
     ahead: Ahead,
     state: Mutex<State>,
-    bytes_read: AtomicU64,
+    /// Counts what is read.
+    bytes_read: Arc<AtomicU64>,
 }
 
 impl Spans {
     /// Spans with the number of readers that each will have; what `ahead` lets is fetched before it is wanted.
     pub(super) fn new(
-        store: Arc<dyn ReadStore>,
-        handle: Handle,
-        object: String,
+        (store, handle, object): (Arc<dyn ReadStore>, Handle, String),
         spans: impl Iterator<Item = ([Range<u64>; 2], usize)>,
         ahead: Ahead,
+        bytes_read: Arc<AtomicU64>,
     ) -> Self {
         let spans = spans.map(|(parts, readers)| Span { parts, readers, fetch: None, asked: false }).collect();
         let state = Mutex::new(State { spans, ahead: 0, held: 0, held_bytes: 0 });
-        Self { store, handle, object, ahead, state, bytes_read: AtomicU64::new(0) }
+        Self { store, handle, object, ahead, state, bytes_read }
     }
 
-    /// Bytes that were read so far.
-    pub(super) fn bytes_read(&self) -> u64 {
-        self.bytes_read.load(Ordering::Relaxed)
+    /// Asks for the first of them.
+    pub(super) fn begin(&self) {
+        self.ask_ahead(&mut lock(&self.state));
     }
 
     fn ask(&self, state: &mut State, at: usize) -> Option<Arc<Mutex<Fetch>>> {

@@ -24,13 +24,40 @@ const PLAIN_BYTES_MAX: u64 = 256 << 20;
 /// The level at which they are.
 const LEVEL: i32 = 1;
 
-#[derive(Debug)]
+/// Where a block lies. There are many: their keys lie one after the other in one place.
+#[derive(Debug, Clone, Copy)]
 struct SpilledBlock {
-    first_key: Vec<u8>,
     offset: u64,
-    stored: usize,
-    raw: usize,
+    stored: u32,
+    raw: u32,
     crc32: u32,
+    /// Where its first key ends among the keys.
+    key_end: u32,
+}
+
+/// The blocks of a file.
+#[derive(Debug, Default)]
+struct Blocks {
+    list: Vec<SpilledBlock>,
+    keys: Vec<u8>,
+}
+
+impl Blocks {
+    fn first_key(&self, at: usize) -> &[u8] {
+        let end = |at: usize| self.list.get(at).and_then(|block| usize::try_from(block.key_end).ok());
+        let start = at.checked_sub(1).and_then(end).unwrap_or(0);
+        end(at).and_then(|end| self.keys.get(start..end)).unwrap_or_default()
+    }
+
+    /// How many blocks begin below a key.
+    fn below(&self, key: &[u8]) -> usize {
+        let (mut low, mut high) = (0, self.list.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.first_key(middle) < key { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
 }
 
 /// A temporary file that is being written.
@@ -42,7 +69,7 @@ pub(super) struct SpillWriter {
     last_key: Vec<u8>,
     /// Where the last record lies in the block.
     last_at: usize,
-    blocks: Vec<SpilledBlock>,
+    blocks: Blocks,
     size: u64,
     compress: bool,
 }
@@ -61,7 +88,7 @@ impl SpillWriter {
             first_key: Vec::new(),
             last_key: Vec::new(),
             last_at: 0,
-            blocks: Vec::new(),
+            blocks: Blocks::default(),
             size: 0,
             compress: spilled > PLAIN_BYTES_MAX,
         })
@@ -86,12 +113,14 @@ impl SpillWriter {
         let packed = if self.compress { zstd::bulk::compress(&self.block, LEVEL).map_err(failed)? } else { Vec::new() };
         let stored = if self.compress { &packed } else { &self.block };
         self.file.write_all(stored).map_err(failed)?;
-        self.blocks.push(SpilledBlock {
-            first_key: self.first_key.clone(),
+        let number = |length: usize| u32::try_from(length).map_err(|error| failed(std::io::Error::other(error)));
+        self.blocks.keys.extend_from_slice(&self.first_key);
+        self.blocks.list.push(SpilledBlock {
             offset: self.size,
-            stored: stored.len(),
-            raw: self.block.len(),
+            stored: number(stored.len())?,
+            raw: number(self.block.len())?,
             crc32: crc32fast::hash(stored),
+            key_end: number(self.blocks.keys.len())?,
         });
         self.size = self.size.saturating_add(u64::try_from(stored.len()).unwrap_or(u64::MAX));
         if let Some(last) = self.block.get(self.last_at..).and_then(Packed::first) {
@@ -106,10 +135,12 @@ impl SpillWriter {
     /// cut.
     pub(super) fn finish(mut self, users: Users, all_before: bool) -> Result<Option<Arc<Spilled>>, MergeError> {
         self.flush()?;
-        let Self { folder, file, last_key, blocks, size, compress, .. } = self;
-        if blocks.is_empty() {
+        let Self { folder, file, last_key, mut blocks, size, compress, .. } = self;
+        if blocks.list.is_empty() {
             return Ok(None);
         }
+        blocks.list.shrink_to_fit();
+        blocks.keys.shrink_to_fit();
         let file = Mutex::new(file);
         Ok(Some(Arc::new(Spilled { folder, file, last_key, blocks, users, all_before, size, compress })))
     }
@@ -121,7 +152,7 @@ pub(super) struct Spilled {
     folder: PathBuf,
     file: Mutex<File>,
     last_key: Vec<u8>,
-    blocks: Vec<SpilledBlock>,
+    blocks: Blocks,
     users: Users,
     all_before: bool,
     size: u64,
@@ -144,26 +175,28 @@ impl Spilled {
 
     /// Its first and last key.
     pub(super) fn ends(&self) -> Option<(&[u8], &[u8])> {
-        Some((self.blocks.first()?.first_key.as_slice(), self.last_key.as_slice()))
+        self.blocks.list.first().map(|_| (self.blocks.first_key(0), self.last_key.as_slice()))
     }
 
     /// The first keys of its blocks, and the bytes of each.
     pub(super) fn places(&self) -> impl Iterator<Item = (&[u8], usize)> {
-        self.blocks.iter().map(|block| (block.first_key.as_slice(), block.raw))
+        let blocks = self.blocks.list.iter().enumerate();
+        blocks.map(|(at, block)| (self.blocks.first_key(at), usize::try_from(block.raw).unwrap_or(usize::MAX)))
     }
 
     /// The blocks that can have keys from `keys`.
     fn blocks_of(&self, keys: &Range<&[u8]>) -> Range<usize> {
-        let first = self.blocks.partition_point(|block| block.first_key.as_slice() < keys.start).saturating_sub(1);
-        let end = self.blocks.partition_point(|block| block.first_key.as_slice() < keys.end);
+        let first = self.blocks.below(keys.start).saturating_sub(1);
+        let end = self.blocks.below(keys.end);
         first.min(end)..end
     }
 
     fn read(&self, number: usize, into: &mut Vec<u8>) -> Result<(), MergeError> {
         let failed = |source| MergeError::Spill { action: "read", folder: self.folder.clone(), source };
-        let Some(block) = self.blocks.get(number) else { return Ok(()) };
+        let Some(block) = self.blocks.list.get(number) else { return Ok(()) };
+        let length = |length: u32| usize::try_from(length).unwrap_or(usize::MAX);
         let mut stored = if self.compress { Vec::new() } else { std::mem::take(into) };
-        stored.resize(block.stored, 0);
+        stored.resize(length(block.stored), 0);
         {
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(block.offset)).map_err(failed)?;
@@ -172,7 +205,8 @@ impl Spilled {
         if crc32fast::hash(&stored) != block.crc32 {
             return Err(failed(std::io::Error::other("its checksum does not hold")));
         }
-        *into = if self.compress { zstd::bulk::decompress(&stored, block.raw).map_err(failed)? } else { stored };
+        *into =
+            if self.compress { zstd::bulk::decompress(&stored, length(block.raw)).map_err(failed)? } else { stored };
         Ok(())
     }
 }
@@ -192,7 +226,7 @@ pub(super) struct SpilledCursor {
 impl SpilledCursor {
     /// Stands before the first record of the blocks that can have the wanted keys.
     pub(super) fn new(spilled: Arc<Spilled>, keys: Option<&Range<&[u8]>>) -> Self {
-        let blocks = keys.map_or(0..spilled.blocks.len(), |keys| spilled.blocks_of(keys));
+        let blocks = keys.map_or(0..spilled.blocks.list.len(), |keys| spilled.blocks_of(keys));
         Self { spilled, blocks, block: Vec::new(), at: 0, end: 0, head: None }
     }
 

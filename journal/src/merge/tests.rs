@@ -166,6 +166,38 @@ async fn records_beyond_the_bound_of_a_run_are_passed_over() {
     }
 }
 
+/// A record without a second is as old as the one before it of its key. A segment that is open while snapshots are opened must not lose
+/// that one when little memory makes them a temporary file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_without_a_second_keeps_its_neighbour_beside_snapshots_and_in_little_memory() {
+    let store = Arc::new(MemoryStore::default());
+    let changes = [(3, Some(30), Some("b"), Some("b")), (4, None, None, Some("c"))];
+    let mut inputs = vec![run_of(&store, "segment", &changes).await];
+    let stream = StreamArn::parse("arn:aws:dynamodb:x:0:table/notes/stream/1").unwrap();
+    for key in ["a", "z"] {
+        let mut writer =
+            RunWriter::new(WriterOptions::snapshot(), stream.clone(), names(), SequenceNumber::MIN, None).unwrap();
+        let item = crate::format::Record {
+            key: key.as_bytes(),
+            sequence: SequenceNumber::MIN,
+            second: None,
+            kind: crate::format::RecordKind::Item,
+            new: Some(b"item"),
+            old: crate::format::OldImage::None,
+            user: None,
+        };
+        writer.push(&item).unwrap();
+        let run = writer.finish().unwrap();
+        store.put_new(key, Bytes::from(run.bytes)).await.unwrap();
+        inputs.push(RunInput { key: key.to_owned(), size: run.size, kind: RunKind::Snapshot, from: None, until: None });
+    }
+    for memory in [64 << 20, 1] {
+        let (found, _) = state(&store, &inputs, Cut::at(Second::new(10).unwrap()), memory).await;
+        assert_eq!(found.get(&b"k"[..]).map(Vec::as_slice), Some(&b"b"[..]), "{memory} bytes");
+        assert_eq!(found.len(), 3);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_is_visited_once_in_order_though_it_lies_in_two_runs() {
     let store = Arc::new(MemoryStore::default());

@@ -33,7 +33,7 @@ struct Run {
     /// Rounds of a case beside its limit
     #[arg(long, value_name = "NUMBER", default_value_t = 9)]
     rounds: usize,
-    /// Only these groups: append, compaction, replay, sinks, lookup, rivals, restore, trigger, cost, growth
+    /// Only these groups: append, compaction, replay, memory, sinks, lookup, rivals, restore, trigger, cost, growth
     #[arg(value_name = "GROUP")]
     groups: Vec<String>,
     /// Where histories are made, and kept for the next run
@@ -65,7 +65,7 @@ struct Run {
 /// One case.
 #[derive(Debug, clap::Args)]
 struct Once {
-    /// append, append-limit, replay, replay-limit, tail, compact, restore, export or export-parquet
+    /// append, append-limit, replay, replay-threads, replay-limit, tail, compact, restore, export or export-parquet
     case: String,
     #[arg(long, default_value_t = 1)]
     rounds: usize,
@@ -139,10 +139,11 @@ fn run(run: Run) -> Result<(), String> {
     };
     let wanted = |group: &str| run.groups.is_empty() || run.groups.iter().any(|name| name == group);
     let mut rows = Vec::new();
-    let groups: [(&str, Group); 8] = [
+    let groups: [(&str, Group); 9] = [
         ("append", cases::append::rows),
         ("compaction", cases::compaction::rows),
         ("replay", cases::replay::rows),
+        ("memory", cases::memory::rows),
         ("sinks", cases::sinks::rows),
         ("lookup", cases::lookup::rows),
         ("rivals", cases::rivals::rows),

@@ -21,10 +21,11 @@ pub struct Results {
 }
 
 /// Titles of the groups, in the order of the page.
-pub const GROUPS: [(&str, &str); 8] = [
+pub const GROUPS: [(&str, &str); 9] = [
     ("append", "Append"),
     ("compaction", "Compaction"),
     ("replay", "Replay"),
+    ("memory", "Memory of a replay"),
     ("sinks", "Sinks"),
     ("lookup", "Few records out of many"),
     ("rivals", "Beside DuckDB"),

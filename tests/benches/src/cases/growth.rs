@@ -43,7 +43,7 @@ pub fn charts(context: &Context) -> Vec<Chart> {
         limit.push((at, pair.limit_clock().median));
         let bytes: u64 = inputs.iter().map(|input| input.size).sum();
         density.push((at, number(bytes) / at));
-        if let Ok(cost) = super::replay::peak(context, "replay", length) {
+        if let Ok(cost) = super::replay::peak(context, "replay-threads", length) {
             memory.push((at, cost.memory / 1e6));
         }
     }

@@ -5,6 +5,7 @@ pub mod compaction;
 pub mod function;
 pub mod growth;
 pub mod lookup;
+pub mod memory;
 pub mod once;
 pub mod replay;
 pub mod restore;
@@ -49,7 +50,14 @@ impl Context {
     pub fn compacted(&self, profile: Profile, changes: u64) -> History {
         let folder = self.folder.join(format!("{}-{changes}-{}", profile.name, profile.pause_milliseconds));
         kept(&folder).unwrap_or_else(|| {
-            let mut history = history::append_changes(&self.runtime, &folder, profile, changes);
+            // What its batches left is not made twice.
+            let mut history = match kept(&self.raw_folder(profile, changes)) {
+                Some(raw) => {
+                    once::link_folder(&raw.folder, &folder);
+                    History { folder, ..raw }
+                }
+                None => history::append_changes(&self.runtime, &folder, profile, changes),
+            };
             history::compact(&self.runtime, &mut history);
             keep(&history);
             history
@@ -59,12 +67,16 @@ impl Context {
     /// The history of a profile as its batches left it, made on first use.
     #[must_use]
     pub fn raw(&self, profile: Profile, changes: u64) -> History {
-        let folder = self.folder.join(format!("{}-{changes}-{}-raw", profile.name, profile.pause_milliseconds));
+        let folder = self.raw_folder(profile, changes);
         kept(&folder).unwrap_or_else(|| {
             let history = history::append_changes(&self.runtime, &folder, profile, changes);
             keep(&history);
             history
         })
+    }
+
+    fn raw_folder(&self, profile: Profile, changes: u64) -> PathBuf {
+        self.folder.join(format!("{}-{changes}-{}-raw", profile.name, profile.pause_milliseconds))
     }
 
     /// The profile that is mostly updated, at this scale: a quarter as many items as changes.

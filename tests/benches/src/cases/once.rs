@@ -132,12 +132,12 @@ pub fn run(context: &Context, case: &str, rounds: usize) -> Result<String, Strin
                 }))
             }
         }
-        "replay" | "replay-threads" | "replay-limit" | "tail" => {
-            let raw = case == "tail";
-            let history = if raw {
-                context.raw(Profile::w1(), context.changes)
-            } else {
-                context.compacted(Profile::w1(), context.changes)
+        "replay" | "replay-threads" | "replay-limit" | "tail" | "replay-few-items" | "replay-many-items" => {
+            let history = match case {
+                "tail" => context.raw(Profile::w1(), context.changes),
+                "replay-few-items" => context.compacted(super::memory::few_items(), context.changes),
+                "replay-many-items" => context.compacted(super::memory::many_items(context.changes), context.changes),
+                _ => context.compacted(Profile::w1(), context.changes),
             };
             folder = history.folder;
             let store: Arc<dyn ReadStore> = history::open(runtime, &folder);
