@@ -241,9 +241,13 @@ impl SpilledCursor {
         }
         let here = self.block.get(self.at..).unwrap_or_default();
         self.head = Head::read(here);
-        let length = self.head.and_then(|head| head.packed(here)).map(|packed| packed.bytes.len());
-        self.end = self.at.saturating_add(length.unwrap_or(usize::MAX));
-        Ok(length.is_some())
+        let Some(packed) = self.head.and_then(|head| head.packed(here)) else {
+            // Blocks hold whole records: an end in the middle of one would be one that loses the rest.
+            let source = std::io::Error::other("a block of it ends within a record");
+            return Err(MergeError::Spill { action: "read", folder: self.spilled.folder.clone(), source });
+        };
+        self.end = self.at.saturating_add(packed.bytes.len());
+        Ok(true)
     }
 
     /// The key of the current record.
@@ -376,6 +380,26 @@ mod tests {
             assert!(part.len() < 3000 && part.windows(2).all(|pair| pair[0] < pair[1]));
             assert!(part[0].as_slice() <= &b"01234"[..] && part[part.len() - 1].as_slice() >= &b"01299"[..]);
         }
+    }
+
+    #[test]
+    fn a_block_that_ends_within_a_record_is_an_error_and_no_end() {
+        let (_folder, spilled) = spilled(0);
+        let mut cursor = SpilledCursor::new(spilled, None);
+        assert!(cursor.advance().unwrap());
+        cursor.block.pop();
+        let mut found = 1;
+        let error = loop {
+            match cursor.advance() {
+                Ok(true) => found += 1,
+                Ok(false) => panic!("an end after {found} records"),
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            matches!(error, MergeError::Spill { action: "read", .. }) && found > 1 && found < 5000,
+            "{found} {error}"
+        );
     }
 
     #[test]
