@@ -80,7 +80,7 @@ fn records_of(batches: u64, each: u64) -> Vec<ChangeRecord> {
 
 /// Text that does not compress, so that few records make many blocks.
 fn noise(seed: u64) -> String {
-    format!("{:x?}", Sha256::digest(seed.to_le_bytes())).repeat(4)
+    format!("{:x?}", Sha256::digest(seed.to_le_bytes())).repeat(8)
 }
 
 async fn put(store: &dyn WriteStore, records: &[ChangeRecord]) {
