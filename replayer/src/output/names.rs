@@ -55,6 +55,7 @@ impl Names {
     }
 
     /// The number of a name, wherever it comes.
+    #[cfg(any(test, feature = "parquet", feature = "sqlite"))]
     pub(super) fn number(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
@@ -65,6 +66,7 @@ impl Names {
     }
 
     /// In the order of their bytes.
+    #[cfg(any(test, feature = "parquet", feature = "sqlite"))]
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, usize)> {
         self.by_name.iter().map(|(name, number)| (name, *number))
     }

@@ -151,6 +151,10 @@ impl Look {
         }
     }
 
+    #[cfg_attr(
+        not(any(feature = "parquet", feature = "sqlite")),
+        expect(unused_variables, reason = "CSV has names alone")
+    )]
     fn see(&mut self, name: &str, value: &WalkedValue<'_, '_>) -> Result<(), ReadError> {
         match self {
             Self::Csv(look) => look.see(name).map_err(|error| ReadError::Reader(error.into()))?,
@@ -161,6 +165,10 @@ impl Look {
     }
 
     /// Begins the file with what was learnt.
+    #[cfg_attr(
+        not(any(feature = "parquet", feature = "sqlite")),
+        expect(unused_variables, reason = "CSV has names alone")
+    )]
     fn begin_sink(self, target: Target, schema: Option<&KeySchema>, about: &About) -> Result<Box<dyn RowSink>> {
         match (self, target) {
             (Self::Csv(look), Target::Csv(destination)) => Ok(sink::csv(look, destination)?),
