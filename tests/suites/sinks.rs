@@ -1,8 +1,8 @@
 //! Every sink of `replay restore`: what it wrote is read by readers that are not ours, and compared with a plain reference.
 //!
-//! Files are read by Python's own modules and `DuckDB`, tables over plain HTTP. `JOURNAL_SINKS_FULL=yes` restores 200,000 items of
-//! 1,000,000 changes: at ten seconds to files and into a table, at three to new tables, each of which the emulator takes minutes for.
-//! `JOURNAL_SINKS_SECONDS` is another number of seconds. The default is a hundredth of that.
+//! Files are read by Python's own modules and `DuckDB`, tables over plain HTTP. `JOURNAL_SINKS_FULL=yes tests/run sinks` restores
+//! 200,000 items of 1,000,000 changes at ten random seconds through each sink, which takes hours, most of them the emulator's;
+//! `JOURNAL_SINKS_SECONDS` is another number of seconds. The default is a hundredth of the items, at two or three seconds.
 
 #[path = "sinks/service.rs"]
 mod service;
@@ -39,19 +39,9 @@ fn readers(test: &str) -> Option<PathBuf> {
     python
 }
 
-fn full() -> bool {
-    std::env::var("JOURNAL_SINKS_FULL").is_ok_and(|full| full == "yes")
-}
-
-/// Items and changes.
-fn scale() -> (u64, u64) {
-    if full() { (200_000, 1_000_000) } else { (2_000, 10_000) }
-}
-
-/// How many seconds, at the full scale and otherwise.
-fn seconds(of_full: u64, otherwise: u64) -> u64 {
-    let chosen = std::env::var("JOURNAL_SINKS_SECONDS").ok().map(|count| count.parse().unwrap());
-    if full() { chosen.unwrap_or(of_full) } else { otherwise }
+/// The history of most tests here: a hundredth of the full scale.
+async fn history() -> History {
+    History::new(journal_tests::seed::seeds([20])[0], 2_000, 10_000).await
 }
 
 #[track_caller]
@@ -66,8 +56,8 @@ fn check(python: &Path, arguments: &[&str]) {
     );
 }
 
-fn cuts(history: &History, seed: u64, count: u64) -> Vec<u64> {
-    let mut random = StdRng::seed_from_u64(seed);
+fn cuts(history: &History, count: u64) -> Vec<u64> {
+    let mut random = StdRng::seed_from_u64(history.seed);
     (0..count).map(|_| random.random_range(history.seconds.clone())).collect()
 }
 
@@ -85,10 +75,13 @@ fn report(program: Program) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_random_seconds_are_what_other_readers_find() {
     let Some(python) = readers("files_of_random_seconds_are_what_other_readers_find") else { return };
-    let (items, changes) = scale();
-    let seed = journal_tests::seed::seeds([20])[0];
-    let history = History::new(seed, items, changes).await;
-    for second in cuts(&history, seed, seconds(10, 2)) {
+    let history = history().await;
+    files(&python, &history, &cuts(&history, 2));
+}
+
+fn files(python: &Path, history: &History, seconds: &[u64]) {
+    let seed = history.seed;
+    for second in seconds.iter().copied() {
         let reference = history.reference(second);
         let reference = reference.to_str().unwrap();
         let (expected, digest) = history.at(second);
@@ -102,11 +95,11 @@ async fn files_of_random_seconds_are_what_other_readers_find() {
         ] {
             let file = history.folder.path().join(format!("{second}-{name}"));
             let file = file.to_str().unwrap();
-            let report = report(restore(&history, second).args(["--output", file, "--format", format]));
+            let report = report(restore(history, second).args(["--output", file, "--format", format]));
             assert_eq!(report["digest"], digest.to_string(), "seed {seed}, second {second}, {name}");
             assert_eq!(report["items"], expected.len(), "seed {seed}, second {second}, {name}");
             assert_eq!(report["proven"], !matches!(format, "json" | "csv"));
-            check(&python, &[format, file, reference]);
+            check(python, &[format, file, reference]);
             std::fs::remove_file(file).unwrap();
             println!("second {second}: {} items in {name}", expected.len());
         }
@@ -117,25 +110,30 @@ async fn files_of_random_seconds_are_what_other_readers_find() {
 async fn new_tables_of_random_seconds_are_what_others_scan() {
     let test = "new_tables_of_random_seconds_are_what_others_scan";
     let (Some(python), Some(service)) = (readers(test), MiniStack::start_or_skip(test)) else { return };
-    let (items, changes) = scale();
-    let seed = journal_tests::seed::seeds([20])[0];
-    let history = History::new(seed, items, changes).await;
+    let history = history().await;
+    new_tables(&python, &service, &history, &cuts(&history, 2)).await;
+}
+
+async fn new_tables(python: &Path, service: &MiniStack, history: &History, seconds: &[u64]) {
+    let seed = history.seed;
     service.make_bucket("imports", true).await;
-    for second in cuts(&history, seed, seconds(3, 2)) {
+    for second in seconds.iter().copied() {
         let reference = history.reference(second);
         let reference = reference.to_str().unwrap();
         let (_, digest) = history.at(second);
         for sink in ["written", "imported"] {
             let target = format!("{sink}-{second}");
-            let mut program = restore(&history, second).args(["--as", &target, "--partition-key", "noteId"]);
+            let mut program = restore(history, second).args(["--as", &target, "--partition-key", "noteId"]);
             if sink == "imported" {
                 program = program.args(["--import", "s3://imports/staging", "--import-compression", "gzip"]);
             }
             let report = report(program.envs(service.environment()));
             assert_eq!(report["digest"], digest.to_string(), "seed {seed}, second {second}, {sink}");
             assert_eq!(report["proven"], true);
-            check(&python, &["table", &service.endpoint(), reference, &target]);
+            check(python, &["table", &service.endpoint(), reference, &target]);
             println!("second {second}: {} items {sink}", report["items"]);
+            // The emulator has all of its tables in memory.
+            service.dynamodb().await.delete_table().table_name(&target).send().await.unwrap();
         }
         let left = service.s3().await.list_objects_v2().bucket("imports").send().await.unwrap();
         assert!(left.contents().is_empty(), "the objects of an import are deleted");
@@ -147,22 +145,25 @@ async fn new_tables_of_random_seconds_are_what_others_scan() {
 async fn a_table_that_is_there_becomes_what_it_was_at_random_seconds() {
     let test = "a_table_that_is_there_becomes_what_it_was_at_random_seconds";
     let (Some(python), Some(service)) = (readers(test), MiniStack::start_or_skip(test)) else { return };
-    let (items, changes) = scale();
-    let seed = journal_tests::seed::seeds([20])[0];
-    let history = History::new(seed, items, changes).await;
+    let history = history().await;
+    in_place(&python, &service, &history, 3).await;
+}
+
+async fn in_place(python: &Path, service: &MiniStack, history: &History, seconds: u64) {
+    let seed = history.seed;
     let client = service.dynamodb().await;
     let mut random = StdRng::seed_from_u64(seed);
     let first = random.random_range(history.seconds.clone());
-    let begin = restore(&history, first).args(["--as", "live", "--partition-key", "noteId"]);
+    let begin = restore(history, first).args(["--as", "live", "--partition-key", "noteId"]);
     assert_eq!(report(begin.envs(service.environment()))["proven"], true);
     // As far as half an hour away: what differs is what somebody would take back.
     let near = first.saturating_sub(1800).max(*history.seconds.start())..=(first + 1800).min(*history.seconds.end());
     let mut before = history.at(first).0.len();
-    for _ in 0..seconds(10, 3) {
+    for _ in 0..seconds {
         let second = random.random_range(near.clone());
-        meddle(&client, &mut random, items).await;
+        meddle(&client, &mut random, history.items).await;
         let into = |more: &[&str]| {
-            let into = restore(&history, second).args(["--into", "live"]).args(more).envs(service.environment());
+            let into = restore(history, second).args(["--into", "live"]).args(more).envs(service.environment());
             report(into)
         };
         let (expected, digest) = history.at(second);
@@ -191,10 +192,30 @@ async fn a_table_that_is_there_becomes_what_it_was_at_random_seconds() {
         assert_eq!((&done["proven"], &done["digest"]), (&Value::from(true), &Value::from(digest.to_string())));
         assert_eq!(counted(&done, "written"), differing, "seed {seed}, second {second}: only what differs is written");
         let reference = history.reference(second);
-        check(&python, &["table", &service.endpoint(), reference.to_str().unwrap(), "live"]);
+        check(python, &["table", &service.endpoint(), reference.to_str().unwrap(), "live"]);
         println!("second {second}: {differing} of {before} items were written or deleted");
         before = expected.len();
     }
+}
+
+/// All sinks, with one history, for it takes minutes to make.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes hours: JOURNAL_SINKS_FULL=yes tests/run sinks"]
+async fn every_sink_gives_what_others_read_at_the_full_scale() {
+    let test = "every_sink_gives_what_others_read_at_the_full_scale";
+    let (Some(python), Some(service)) = (readers(test), MiniStack::start_or_skip(test)) else { return };
+    let seconds = std::env::var("JOURNAL_SINKS_SECONDS").map_or(10, |count| count.parse().unwrap());
+    let begun = std::time::Instant::now();
+    let done = |what: &str| println!("{what} after {} s", begun.elapsed().as_secs());
+    let history = History::new(journal_tests::seed::seeds([20])[0], 200_000, 1_000_000).await;
+    done("200,000 items and 1,000,000 changes were made up");
+    let cuts = cuts(&history, seconds);
+    files(&python, &history, &cuts);
+    done("files");
+    in_place(&python, &service, &history, seconds).await;
+    done("an existing table");
+    new_tables(&python, &service, &history, &cuts).await;
+    done("new tables");
 }
 
 /// Somebody else's writes: an item overwritten, one more, one deleted.

@@ -29,6 +29,9 @@ pub(crate) struct History {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) url: String,
     pub(crate) seconds: std::ops::RangeInclusive<u64>,
+    /// What it was made up from, and of how many items at most.
+    pub(crate) seed: u64,
+    pub(crate) items: u64,
     table: String,
     names: KeyAttributes,
     states: States,
@@ -158,7 +161,8 @@ impl History {
         let start =
             StartDocument { covered_from: Second::new(first - 10).unwrap(), whole: true, reason: String::new() };
         store.replace(&layout::start_document(stream.timeline()), to_bytes(&start).unwrap()).await.unwrap();
-        Self { folder, url, seconds: first..=first + (changes - 1) / 7, table: table.to_owned(), names, states }
+        let seconds = first..=first + (changes - 1) / 7;
+        Self { folder, url, seconds, seed, items, table: table.to_owned(), names, states }
     }
 
     /// All items at the end of a second, in the order of their keys, and their digest.
