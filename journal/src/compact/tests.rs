@@ -1,5 +1,7 @@
 //! What compaction promises: nothing is lost, nothing is doubled, whatever is stopped wherever.
 
+mod edges;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -3,6 +3,9 @@
 //! Defined in the replayer's SEMANTICS.md, "The cheapest base". What enters are a timeline with its coverage, an interval and a
 //! cut; what leaves are [`Candidate`]s with what each would read, cheapest first. Pure: no store, no clock.
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use crate::coverage::{Beginning, CoveredTimeline, Interval, Place};
 use crate::cut::{Cut, Position};
 use crate::documents::FoldDocument;

@@ -1,5 +1,8 @@
 //! What a fold is to be made of, and which folds are due. Pure but for the documents of folds under way.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 

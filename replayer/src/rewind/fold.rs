@@ -150,6 +150,17 @@ mod tests {
         assert_eq!(folded.wanted, None);
     }
 
+    #[test]
+    fn a_change_that_is_missing_before_a_kept_one_is_kept_with_it() {
+        let mut folded = Folded::default();
+        let states = [note("good", "1"), note("bad", "1"), note("bad", "5"), note("bad", "6")].map(|item| bytes(&item));
+        let [good, bad, seen_later, last] = states.each_ref().map(Option::as_deref);
+        folded.add(Part::Undo, good, bad, OnClash::Leave).unwrap();
+        folded.add(Part::Keep, seen_later, last, OnClash::Leave).unwrap();
+        assert!(folded.broken && folded.clashes.is_empty() && !folded.item_clash, "{folded:?}");
+        assert_eq!((folded.wanted, folded.keeps), (bytes(&note("good", "6")), 1));
+    }
+
     fn any_item() -> impl Strategy<Value = Plain> {
         let attributes = proptest::collection::btree_map("[a-c]", "[0-2]".prop_map(AttributeValue::S), 0..4);
         proptest::option::weighted(0.8, attributes)

@@ -174,8 +174,10 @@ pub(super) fn check_key(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coverage::tests::{Pieces, second, table};
-    use journal::documents::TableDocument;
+    use crate::coverage::tests::{Pieces, second, sequence, table};
+    use journal::documents::{CompactionDocument, TableDocument};
+    use journal::layout;
+    use journal::listing::ListedCompaction;
     use journal::model::{KeyAttribute, KeyType, StreamArn};
 
     fn key(name: &str) -> KeyAttributes {
@@ -244,9 +246,45 @@ mod tests {
     #[test]
     fn segments_that_may_hold_changes_after_the_cut_are_read_and_no_others() {
         let pieces = followed().segment(Some((1000, 2000)), (1, 9)).segment(Some((1990, 2500)), (10, 19));
-        let scope = asked(&[of(pieces.segment(None, (20, 21)), "one")], 2000, None, &live()).unwrap();
+        let timelines = [of(pieces.segment(None, (20, 21)), "one")];
+        let scope = asked(&timelines, 2000, None, &live()).unwrap();
         let read: Vec<bool> = scope.inputs.iter().map(|input| input.key.contains("undated")).collect();
         assert_eq!((read, scope.segments), (vec![false, true], 3));
+        let by_sequence = |at: u64| {
+            let cut = CutRequest::Cut(Cut::at_sequence(sequence(at)));
+            super::scope(&table(), &timelines, (cut, None), None, Some(&live())).unwrap().inputs.len()
+        };
+        assert_eq!([8, 9, 10, 18, 19, 20].map(by_sequence), [3, 2, 2, 2, 1, 1]);
+    }
+
+    #[test]
+    fn segments_that_compaction_has_replaced_are_not_read() {
+        let segment = |pieces: Pieces, numbers: (u64, u64)| pieces.segment(Some((1990, 2500)), numbers);
+        let mut pieces = [(1, 9), (10, 19), (1, 19)].into_iter().fold(followed(), segment);
+        let folder = layout::segments_folder(&pieces.0.timeline);
+        let names: Vec<&str> =
+            pieces.0.segments.iter().map(|segment| segment.key.strip_prefix(&folder).unwrap()).collect();
+        let (inputs, outputs) = names.split_at(2);
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let document = CompactionDocument {
+            inputs: owned(inputs),
+            outputs: owned(outputs),
+            records: 19,
+            bytes_in: 200,
+            bytes_out: 100,
+        };
+        pieces.0.compactions.push(ListedCompaction { key: "one.json".to_owned(), modified: 0, document });
+        let output = pieces.0.segments[2].key.clone();
+        let scope = asked(&[of(pieces, "one")], 2000, None, &live()).unwrap();
+        assert_eq!(scope.inputs.iter().map(|input| &input.key).collect::<Vec<_>>(), [&output]);
+    }
+
+    #[test]
+    fn a_window_may_be_empty_and_must_not_be_turned_around() {
+        let timelines = [of(followed(), "one")];
+        assert!(asked(&timelines, 2000, Some(2000), &live()).is_ok());
+        let turned = asked(&timelines, 2000, Some(1999), &live()).unwrap_err();
+        assert!(matches!(turned.downcast_ref(), Some(RewindError::Order { .. })), "{turned}");
     }
 
     #[test]

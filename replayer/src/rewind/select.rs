@@ -148,6 +148,18 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_chosen_lies_in_the_range_that_is_read() {
+        let range = |only: &[&str]| {
+            let only: Vec<String> = only.iter().map(|text| (*text).to_owned()).collect();
+            Choice::parse(&only, &[], &schema()).unwrap().range()
+        };
+        assert!(range(&["5b*"]).is_some() && range(&["5b1a"]).is_some());
+        for several in [&["5b*", "7*"][..], &["5b1a", "author = 'ada'"], &["author = 'ada'"], &[]] {
+            assert_eq!(range(several), None, "{several:?}");
+        }
+    }
+
+    #[test]
     fn an_expression_that_does_not_parse_shows_the_place() {
         let error = Choice::parse(&["author == 'ada'".to_owned()], &[], &schema()).unwrap_err();
         assert!(error.to_string().contains("\n  author == 'ada'\n"), "{error}");

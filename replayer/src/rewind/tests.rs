@@ -1,9 +1,11 @@
+mod refusals;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use journal::append::Batch;
-use journal::documents::{self, CheckpointDocument, EndDocument, GapDocument, StartDocument};
+use journal::documents::{self, CheckpointDocument, StartDocument};
 use journal::error::{Error, Kind};
 use journal::interrupt::Interrupt;
 use journal::layout;
@@ -539,103 +541,4 @@ async fn a_run_killed_at_any_operation_of_the_store_is_continued_or_taken_back_w
         }
         assert!(stopped >= 8, "{stopped}");
     }
-}
-
-#[tokio::test]
-async fn what_cannot_be_rewound_is_refused_with_the_reason() {
-    let (mut world, _) = bad_deploy().await;
-    let outside = RewindRequest { from: CutRequest::Cut(Cut::at(second(5000))), ..request() };
-    assert_eq!(world.plan(&outside).await.unwrap_err().kind(), Kind::Gap);
-    let turned = RewindRequest {
-        from: CutRequest::Cut(Cut::at(second(CUT + 10))),
-        to: Some(CutRequest::Cut(Cut::at(second(CUT)))),
-        ..request()
-    };
-    assert!(matches!(world.plan(&turned).await.unwrap_err().downcast_ref(), Some(RewindError::Order { .. })));
-    assert!(matches!(world.runs().load("nothing").await.unwrap_err().downcast_ref(), Some(RewindError::NoRun { .. })));
-
-    world.table.lock().gone = true;
-    let error = world.plan(&request()).await.unwrap_err();
-    assert!(
-        error.hint().unwrap().contains("replay restore --table notes-table-dev --at 1970-01-01T00:16:40Z"),
-        "{error}"
-    );
-    world.table.lock().gone = false;
-
-    let gap = GapDocument {
-        shard: None,
-        after_sequence: None,
-        before_sequence: None,
-        from: second(CUT + 2),
-        to: second(CUT + 4),
-        reason: "records expired".to_owned(),
-    };
-    let key = format!("{}one.json", layout::gaps_folder(stream().timeline()));
-    world.store.put_new(&key, documents::to_bytes(&gap).unwrap()).await.unwrap();
-    let error = world.plan(&request()).await.unwrap_err();
-    assert!(matches!(error.downcast_ref(), Some(RewindError::Gap { .. })), "{error}");
-    world.store.delete(&key).await.unwrap();
-
-    // The table ends, and another of its name begins.
-    let end = EndDocument { at: second(CUT + 20), reason: "table deleted".to_owned(), last_sequence: None };
-    let key = layout::end_document(stream().timeline());
-    world.store.put_new(&key, documents::to_bytes(&end).unwrap()).await.unwrap();
-    let again = StreamArn::parse("arn:aws:dynamodb:us-east-1:0:table/notes-table-dev/stream/2").unwrap();
-    let start = StartDocument { covered_from: second(CUT + 30), whole: true, reason: "a test".to_owned() };
-    let key = layout::start_document(again.timeline());
-    world.store.put_new(&key, documents::to_bytes(&start).unwrap()).await.unwrap();
-    let error = world.plan(&request()).await.unwrap_err();
-    assert!(matches!(error.downcast_ref(), Some(RewindError::Recreated { .. })), "{error}");
-    assert!(error.hint().unwrap().contains("replay restore --table notes-table-dev"));
-    world.follow(CUT + 40).await;
-}
-
-#[tokio::test]
-async fn a_run_is_never_carried_out_on_another_table_of_the_name() {
-    let (world, _) = bad_deploy().await;
-    world.table.lock().id = Some("one".to_owned());
-    let mut plan = world.plan(&request()).await.unwrap();
-    let runs = world.runs();
-    let (interrupt, options) = (Interrupt::never(), options());
-    let rewind = Rewind {
-        runs: &runs,
-        table: Arc::<FakeTable>::clone(&world.table),
-        options: &options,
-        interrupt: &interrupt,
-        progress: &|_, _| {},
-    };
-    let document = rewind.begin("run-1", &mut plan).await.unwrap();
-    world.table.lock().id = Some("two".to_owned());
-    let error = rewind.carry_out(&document, false).await.unwrap_err();
-    assert!(matches!(error.downcast_ref(), Some(RewindError::OtherTable { .. })), "{error}");
-    assert_eq!(world.table.lock().writes, 0);
-}
-
-#[tokio::test]
-async fn a_stop_leaves_a_run_that_goes_on() {
-    let (world, before) = bad_deploy().await;
-    let mut plan = world.plan(&request()).await.unwrap();
-    let runs = world.runs();
-    let (interrupt, options) = (Interrupt::manual(), ApplyOptions { concurrency: 1, ..options() });
-    let asked = interrupt.clone();
-    let rewind = Rewind {
-        runs: &runs,
-        table: Arc::<FakeTable>::clone(&world.table),
-        options: &options,
-        interrupt: &interrupt,
-        progress: &move |done, _| {
-            if done == 2 {
-                asked.trigger();
-            }
-        },
-    };
-    let document = rewind.begin("run-1", &mut plan).await.unwrap();
-    let error = rewind.carry_out(&document, false).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Interrupted);
-    assert!(can_continue(&error));
-    let never = Interrupt::never();
-    let report = Rewind { interrupt: &never, ..rewind.clone() }.carry_out(&document, true).await.unwrap();
-    assert_eq!(report.written(), 5);
-    assert_eq!(world.table.items(), before);
-    assert!(world.table.operations() > 0);
 }
