@@ -341,6 +341,33 @@ async fn store_snapshots(store: &Arc<MemoryStore>, scans: &[Vec<(u8, u8)>], part
     }
 }
 
+/// Everything that was given, in order, and what the merge says that it did.
+async fn records_on(
+    store: &Arc<MemoryStore>,
+    inputs: &[RunInput],
+    options: MergeOptions,
+) -> (Vec<ChangeRecord>, MergeReport) {
+    let visited = Arc::new(Mutex::new(Vec::new()));
+    let into = visited.clone();
+    let image = |bytes: Option<&[u8]>| bytes.map(|bytes| Image::from_bytes(Bytes::copy_from_slice(bytes)));
+    let report = for_each_record(store.clone(), inputs.to_vec(), None, options, move |record| {
+        into.lock().unwrap().push(ChangeRecord {
+            key: ItemKey::from_bytes(Bytes::copy_from_slice(record.key)),
+            sequence: record.sequence,
+            second: record.second,
+            kind: record.kind,
+            old: image(record.old),
+            new: image(record.new),
+            user: record.user.cloned(),
+        });
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let visited = std::mem::take(&mut *visited.lock().unwrap());
+    (visited, report)
+}
+
 proptest! {
     #![proptest_config(config(48))]
 
@@ -464,24 +491,7 @@ proptest! {
             records.sort_by(|a, b| (&a.key, a.sequence).cmp(&(&b.key, b.sequence)));
             let inputs = merged::inputs(&*store, stream().timeline()).await.unwrap();
             for memory in MEMORIES {
-                let visited = Arc::new(Mutex::new(Vec::new()));
-                let into = visited.clone();
-                let image = |bytes: Option<&[u8]>| bytes.map(|bytes| Image::from_bytes(Bytes::copy_from_slice(bytes)));
-                let report = for_each_record(store.clone(), inputs.clone(), None, options(memory), move |record| {
-                    into.lock().unwrap().push(ChangeRecord {
-                        key: ItemKey::from_bytes(Bytes::copy_from_slice(record.key)),
-                        sequence: record.sequence,
-                        second: record.second,
-                        kind: record.kind,
-                        old: image(record.old),
-                        new: image(record.new),
-                        user: record.user.cloned(),
-                    });
-                    Ok(())
-                })
-                .await
-                .unwrap();
-                let visited = std::mem::take(&mut *visited.lock().unwrap());
+                let (visited, report) = records_on(&store, &inputs, options(memory)).await;
                 prop_assert_eq!(&visited, &records, "memory {}", memory);
                 let distinct = u64::try_from(records.len()).unwrap();
                 prop_assert_eq!(report.records - report.duplicates, distinct, "memory {}", memory);

@@ -46,13 +46,6 @@ impl WriterOptions {
     pub fn snapshot() -> Self {
         Self { kind: RunKind::Snapshot, time_index: false, ..Self::columns() }
     }
-
-    /// A temporary run that is read once: rows, of which nothing has to be held in memory, zstd 1, neither filter nor time
-    /// index.
-    #[must_use]
-    pub fn temporary() -> Self {
-        Self { kind: RunKind::Rows, level: 1, block_bytes: 64 << 10, filter: false, time_index: false }
-    }
 }
 
 /// A finished run.

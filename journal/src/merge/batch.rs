@@ -63,7 +63,7 @@ pub(super) struct Gathering {
 
 impl Gathering {
     /// Adds a record; in any order.
-    pub(super) fn add(&mut self, record: &Record<'_>, images: Images) {
+    pub(super) fn add(&mut self, record: &Record<'_>, images: Images) -> Result<(), MergeError> {
         let most = packed_bytes_max(record);
         let full = self.pieces.last().is_none_or(|piece| piece.capacity() - piece.len() < most);
         if full {
@@ -73,8 +73,9 @@ impl Gathering {
             self.pieces.push(piece);
         }
         let number = self.pieces.len() - 1;
-        let Some(piece) = self.pieces.last_mut() else { return };
-        let (Ok(number), Ok(offset)) = (u32::try_from(number), u32::try_from(piece.len())) else { return };
+        let piece = self.pieces.last_mut().ok_or(MergeError::Packed)?;
+        let number = u32::try_from(number).map_err(|_| MergeError::Packed)?;
+        let offset = u32::try_from(piece.len()).map_err(|_| MergeError::Packed)?;
         pack(piece, record, images, &mut self.users, &mut self.scratch);
         self.any_after |= match images {
             Images::ForCut(cut) => !cut.has(record.sequence, record.second),
@@ -89,6 +90,7 @@ impl Gathering {
             self.highest.extend_from_slice(record.key);
         }
         self.places.push(Place { head: head_of(record.key), piece: number, offset });
+        Ok(())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -103,7 +105,7 @@ impl Gathering {
 
     /// Sorts what was added, without copies of records; with `thin`, without what a fold at that cut does not need. The records are given
     /// up, their memory is not. `compare` says whether copies are compared.
-    pub(super) fn finish(&mut self, thin: Option<Cut>, compare: bool) -> (Batch, Copies) {
+    pub(super) fn finish(&mut self, thin: Option<Cut>, compare: bool) -> Result<(Batch, Copies), MergeError> {
         let pieces = std::mem::take(&mut self.pieces);
         let mut places = std::mem::take(&mut self.places);
         let users = std::mem::take(&mut self.users);
@@ -135,7 +137,7 @@ impl Gathering {
                 let mut last: Option<Packed<'_>> = None;
                 for at in at..at + same {
                     let Some(place) = places.get(at).copied() else { break };
-                    let Some(packed) = packed_at(&pieces, place) else { continue };
+                    let packed = packed_at(&pieces, place).ok_or(MergeError::Packed)?;
                     let same_key = last.is_some_and(|last| last.key == packed.key);
                     let earlier =
                         last.filter(|last| same_key && last.order() == packed.order() && last.order().is_some());
@@ -162,7 +164,7 @@ impl Gathering {
         }
         places.truncate(count);
         let all_before = !std::mem::take(&mut self.any_after);
-        (Batch { pieces, places, users, all_before }, copies)
+        Ok((Batch { pieces, places, users, all_before }, copies))
     }
 
     /// Takes back the memory of a batch that is not needed any more.
@@ -248,9 +250,8 @@ impl Batch {
     /// Writes it to a temporary file.
     pub(super) fn spill(&self, mut writer: SpillWriter) -> Result<Option<Arc<Spilled>>, MergeError> {
         for at in 0..self.len() {
-            if let Some(packed) = self.get(at) {
-                writer.push(packed.bytes, packed.key)?;
-            }
+            let packed = self.get(at).ok_or(MergeError::Packed)?;
+            writer.push(packed.bytes, packed.key)?;
         }
         writer.finish(self.users.clone(), self.all_before)
     }
@@ -273,11 +274,11 @@ impl BatchCursor {
 
     /// Goes to the next record; false at the end.
     #[inline]
-    pub(super) fn advance(&mut self) -> bool {
-        let place = self.places.next().and_then(|at| self.batch.places.get(at).copied());
-        let head = place.and_then(|place| Some((place, Head::read(bytes_at(&self.batch.pieces, place)?)?)));
-        self.here = head.or(self.here);
-        head.is_some()
+    pub(super) fn advance(&mut self) -> Result<bool, MergeError> {
+        let Some(at) = self.places.next() else { return Ok(false) };
+        let head = |place: Place| Some((place, Head::read(bytes_at(&self.batch.pieces, place)?)?));
+        self.here = Some(self.batch.places.get(at).copied().and_then(head).ok_or(MergeError::Packed)?);
+        Ok(true)
     }
 
     /// The key of the current record.
@@ -295,5 +296,45 @@ impl BatchCursor {
 
     pub(super) fn batch(&self) -> &Batch {
         &self.batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{OldImage, RecordKind};
+    use crate::model::{ChangeKind, SequenceNumber};
+
+    fn filled() -> Gathering {
+        let mut gathering = Gathering::default();
+        for number in 1..=10u64 {
+            let record = Record {
+                key: b"a",
+                sequence: SequenceNumber::parse(&number.to_string()).unwrap(),
+                second: None,
+                kind: RecordKind::Change(ChangeKind::Modify),
+                new: Some(b"image"),
+                old: OldImage::None,
+                user: None,
+            };
+            gathering.add(&record, Images::Both).unwrap();
+        }
+        gathering
+    }
+
+    #[test]
+    fn a_record_that_is_not_there_any_more_is_an_error_and_not_passed_over() {
+        let mut gathering = filled();
+        gathering.pieces[0].pop();
+        assert!(matches!(gathering.finish(None, true), Err(MergeError::Packed)));
+
+        let (mut batch, _) = filled().finish(None, true).unwrap();
+        assert_eq!(batch.len(), 10);
+        batch.pieces[0].pop();
+        let writer = SpillWriter::new(std::env::temp_dir(), 0).unwrap();
+        assert!(matches!(batch.spill(writer), Err(MergeError::Packed)));
+        batch.pieces.clear();
+        let mut cursor = BatchCursor::new(Arc::new(batch), 0..10);
+        assert!(matches!(cursor.advance(), Err(MergeError::Packed)));
     }
 }

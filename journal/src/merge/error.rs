@@ -45,6 +45,9 @@ pub enum MergeError {
     /// The caller gave up.
     #[error("the merge was stopped")]
     Stopped,
+    /// Records that were packed in memory are not there: a defect.
+    #[error("a record that was read is not found in memory again")]
+    Packed,
     /// The thread ended without an answer.
     #[error("the merge ended without an answer: {reason}")]
     Thread {
@@ -60,7 +63,7 @@ impl Classify for MergeError {
             Self::KeyAttributes { .. } | Self::WrongKind { .. } => Kind::Corrupt,
             Self::Undated { .. } => Kind::Unsupported,
             Self::Stopped => Kind::Interrupted,
-            Self::Thread { .. } => Kind::Internal,
+            Self::Packed | Self::Thread { .. } => Kind::Internal,
         }
     }
 
@@ -73,7 +76,7 @@ impl Classify for MergeError {
                 Some(format!("look at {object}: it may have been copied here from another place; run `replay verify`"))
             }
             Self::Stopped | Self::Undated { .. } => None,
-            Self::Thread { .. } => Some("please report this with the text above".to_owned()),
+            Self::Packed | Self::Thread { .. } => Some("please report this with the text above".to_owned()),
         }
     }
 }

@@ -116,7 +116,7 @@ impl Job {
             }
             self.keep_within(wanted, gathered)?;
         }
-        self.finish_batch(wanted, gathered);
+        self.finish_batch(wanted, gathered)?;
         self.merge_spilled(wanted, gathered)
     }
 
@@ -197,7 +197,7 @@ impl Job {
                     break;
                 }
                 if keys.as_ref().is_none_or(|keys| record.key >= keys.start) {
-                    gathered.gathering.add(&record, images);
+                    gathered.gathering.add(&record, images)?;
                     let most = (self.options.memory_bytes_max / BATCH_SHARE).max(BATCH_BYTES_MIN);
                     if gathered.gathering.memory_bytes() > most {
                         self.spill_batch(wanted, gathered)?;
@@ -232,19 +232,19 @@ impl Job {
         Ok(())
     }
 
-    fn sort_batch(&mut self, wanted: Wanted<'_>, gathered: &mut Gathered) -> Option<Batch> {
+    fn sort_batch(&mut self, wanted: Wanted<'_>, gathered: &mut Gathered) -> Result<Option<Batch>> {
         if gathered.gathering.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let (batch, copies) = gathered.gathering.finish(wanted.thin, wanted.cut.is_none());
+        let (batch, copies) = gathered.gathering.finish(wanted.thin, wanted.cut.is_none())?;
         self.report.duplicates += copies.duplicates;
         self.report.contradictions += copies.contradictions;
         gathered.thinned |= wanted.thin.is_some();
-        Some(batch)
+        Ok(Some(batch))
     }
 
     fn spill_batch(&mut self, wanted: Wanted<'_>, gathered: &mut Gathered) -> Result<()> {
-        let Some(batch) = self.sort_batch(wanted, gathered) else { return Ok(()) };
+        let Some(batch) = self.sort_batch(wanted, gathered)? else { return Ok(()) };
         let spilled = batch.spill(self.spill_writer()?)?;
         self.report.bytes_spilled += spilled.as_ref().map_or(0, |spilled| spilled.size());
         gathered.spilled.extend(spilled);
@@ -253,10 +253,11 @@ impl Job {
     }
 
     /// Sorts what the batch has; it stays in memory.
-    fn finish_batch(&mut self, wanted: Wanted<'_>, gathered: &mut Gathered) {
-        let batch = self.sort_batch(wanted, gathered);
+    fn finish_batch(&mut self, wanted: Wanted<'_>, gathered: &mut Gathered) -> Result<()> {
+        let batch = self.sort_batch(wanted, gathered)?;
         gathered.gathering = Gathering::default();
         gathered.batches.extend(batch.map(Arc::new));
+        Ok(())
     }
 
     /// Merges temporary files into fewer while they are too many for memory.

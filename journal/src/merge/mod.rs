@@ -30,7 +30,7 @@ mod tests_time;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 use crate::model::{ChangeKind, Second, SequenceNumber, UserIdentity};
@@ -43,6 +43,11 @@ pub use crate::format::Columns;
 pub use error::MergeError;
 pub use open::tail_of;
 pub use scan::{RecordScan, Unreadable, UnreadableList};
+
+/// What threads of a merge share. One that was lost in the middle of something has said so itself.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a run is to the merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,14 +8,10 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::MergeError;
+use super::{MergeError, lock};
 use crate::error::{Error, Result};
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The ranges that some keys cut a range into.
 pub(super) fn ranges<'a>(keys: &Range<&'a [u8]>, cuts: &'a [Vec<u8>]) -> Vec<Range<&'a [u8]>> {

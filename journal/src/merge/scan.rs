@@ -1,10 +1,11 @@
 //! What a scan of records wants to read, and what it could not.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
+use super::lock;
 use crate::format::Columns;
 use crate::model::Second;
 
@@ -43,7 +44,7 @@ pub struct UnreadableList(Arc<Mutex<Vec<Unreadable>>>);
 impl UnreadableList {
     /// Names an object, or something in one, unless it is named already.
     pub fn add(&self, object: &str, error: &crate::Error) {
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = lock(&self.0);
         if !list.iter().any(|unreadable| unreadable.object == object) {
             list.push(Unreadable { object: object.to_owned(), reason: error.to_string() });
         }
@@ -52,6 +53,6 @@ impl UnreadableList {
     /// What was named so far.
     #[must_use]
     pub fn to_vec(&self) -> Vec<Unreadable> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0).clone()
     }
 }

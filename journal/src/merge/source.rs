@@ -23,7 +23,7 @@ impl Source {
     pub(super) fn advance(&mut self, decompressor: &mut Decompressor) -> Result<bool> {
         match self {
             Self::Run(run) => run.advance(decompressor),
-            Self::Batch(batch) => Ok(batch.advance()),
+            Self::Batch(batch) => Ok(batch.advance()?),
             Self::Spilled(spilled) => Ok(spilled.advance()?),
         }
     }

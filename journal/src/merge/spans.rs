@@ -3,21 +3,17 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::MergeError;
 use super::run::BlocksRead;
+use super::{MergeError, lock};
 use crate::error::Result;
 use crate::format::Tail;
 use crate::store::{ReadStore, StoreError};
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Bytes of an object, and where they begin.
 #[derive(Debug, Clone)]

@@ -8,10 +8,10 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use super::MergeError;
 use super::packed::{Choice, Head, Images, Packed, Users, pack};
+use super::{MergeError, lock};
 use crate::cut::Cut;
 use crate::format::{Record, RecordKind};
 
@@ -198,7 +198,7 @@ impl Spilled {
         let mut stored = if self.compress { Vec::new() } else { std::mem::take(into) };
         stored.resize(length(block.stored), 0);
         {
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut file = lock(&self.file);
             file.seek(SeekFrom::Start(block.offset)).map_err(failed)?;
             file.read_exact(&mut stored).map_err(failed)?;
         }

@@ -5,21 +5,17 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::MergeError;
 use super::run::{Blocks, RunPlan};
 use super::spans::Spans;
+use super::{MergeError, lock};
 use crate::error::Result;
 use crate::store::{ReadStore, StoreError};
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The blocks of a stretch, and what fetches them; no spans where the object was fetched whole.
 pub(super) struct Stretch {

@@ -235,20 +235,13 @@ impl ParquetSink {
 }
 
 impl RowSink for ParquetSink {
-    fn item(&mut self, item: &EncodedItem<'_>, mut see: See<'_>) -> Result<bool> {
+    fn item(&mut self, item: &EncodedItem<'_>, see: See<'_>) -> Result<bool> {
         let Self { table, builders, bytes, .. } = self;
-        let mut put = |column: usize, cell: Cell<'_>| {
+        let put = |column: usize, cell: Cell<'_>| {
             *bytes += builders.get_mut(column).map_or(0, |builder| builder.add(&cell));
             Ok(())
         };
-        table.begin();
-        let plain_numbers = item.attributes(|name, value| {
-            if let Some(see) = &mut see {
-                see(name, value)?;
-            }
-            table.attribute(name, value, &mut put)
-        })?;
-        table.end(put)?;
+        let plain_numbers = table.item(item, see, put)?;
         for builder in builders.iter_mut().filter(|builder| builder.rows() == self.rows) {
             builder.add_none();
         }

@@ -81,22 +81,15 @@ impl SqliteSink {
 }
 
 impl RowSink for SqliteSink {
-    fn item(&mut self, item: &EncodedItem<'_>, mut see: See<'_>) -> Result<bool> {
+    fn item(&mut self, item: &EncodedItem<'_>, see: See<'_>) -> Result<bool> {
         let Self { file, connection, table, kinds, insert } = self;
         // One that was used before comes back with nothing bound: columns that are not given hold nothing.
         let mut statement = connection.prepare_cached(insert).map_err(|error| failed(file, &error))?;
-        let mut put = |column: usize, cell: Cell<'_>| {
+        let put = |column: usize, cell: Cell<'_>| {
             let kind = kinds.get(column).copied().unwrap_or(ColumnKind::Mixed);
             statement.raw_bind_parameter(column + 1, SqlCell(&cell, kind)).map_err(|error| failed(file, &error))
         };
-        table.begin();
-        let plain_numbers = item.attributes(|name, value| {
-            if let Some(see) = &mut see {
-                see(name, value)?;
-            }
-            table.attribute(name, value, &mut put)
-        })?;
-        table.end(put)?;
+        let plain_numbers = table.item(item, see, put)?;
         statement.raw_execute().map_err(|error| failed(file, &error))?;
         Ok(plain_numbers)
     }

@@ -57,33 +57,6 @@ fn history(random: &mut StdRng, undated: bool) -> Vec<ChangeRecord> {
         .collect()
 }
 
-/// Everything that was given, in order, and what the merge says that it did.
-async fn records_on(
-    store: &Arc<MemoryStore>,
-    inputs: &[RunInput],
-    options: MergeOptions,
-) -> (Vec<ChangeRecord>, MergeReport) {
-    let visited = Arc::new(Mutex::new(Vec::new()));
-    let into = visited.clone();
-    let image = |bytes: Option<&[u8]>| bytes.map(|bytes| Image::from_bytes(Bytes::copy_from_slice(bytes)));
-    let report = for_each_record(store.clone(), inputs.to_vec(), None, options, move |record| {
-        into.lock().unwrap().push(ChangeRecord {
-            key: ItemKey::from_bytes(Bytes::copy_from_slice(record.key)),
-            sequence: record.sequence,
-            second: record.second,
-            kind: record.kind,
-            old: image(record.old),
-            new: image(record.new),
-            user: record.user.cloned(),
-        });
-        Ok(())
-    })
-    .await
-    .unwrap();
-    let visited = std::mem::take(&mut *visited.lock().unwrap());
-    (visited, report)
-}
-
 /// The items that parts gave, in the order in which they were taken, and the sum of the parts' digests.
 #[derive(Debug, Default, PartialEq)]
 struct Taken {

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
+use journal::error::Result;
 use journal::model::{NestedType, Spelling, WalkedValue, name_json};
 
 use super::cell::{Cell, decimal};
 use super::layout::{ColumnKind, Layout};
+use crate::output::columned::See;
 use crate::output::destination::OutputError;
 use crate::output::names::Names;
-use crate::state::ReadError;
+use crate::state::{EncodedItem, ReadError};
 
 /// Makes rows of the columns of a layout.
 #[derive(Debug)]
@@ -35,14 +37,33 @@ impl Rows {
         &self.layout
     }
 
+    /// Gives the cells of an item to `put`, each with the number of its column: columns that were not given hold nothing. Gives whether every
+    /// number has its plain form.
+    pub(crate) fn item(
+        &mut self,
+        item: &EncodedItem<'_>,
+        mut see: See<'_>,
+        mut put: impl FnMut(usize, Cell<'_>) -> Result<(), OutputError>,
+    ) -> Result<bool> {
+        self.begin();
+        let plain_numbers = item.attributes(|name, value| {
+            if let Some(see) = &mut see {
+                see(name, value)?;
+            }
+            self.attribute(name, value, &mut put)
+        })?;
+        self.end(put)?;
+        Ok(plain_numbers)
+    }
+
     /// The attributes of another item follow.
-    pub(crate) fn begin(&mut self) {
+    fn begin(&mut self) {
         self.names.begin();
         self.exact.clear();
     }
 
     /// Gives an item's next attribute to `put` as a cell with the number of its column, if a column holds it.
-    pub(crate) fn attribute(
+    fn attribute(
         &mut self,
         name: &str,
         value: &mut WalkedValue<'_, '_>,
@@ -67,10 +88,7 @@ impl Rows {
 
     /// The item has no more attributes. What its columns cannot say is given to `put`, in the column after theirs; columns that were not
     /// given hold nothing.
-    pub(crate) fn end(
-        &mut self,
-        put: impl FnOnce(usize, Cell<'_>) -> Result<(), OutputError>,
-    ) -> Result<(), OutputError> {
+    fn end(&mut self, put: impl FnOnce(usize, Cell<'_>) -> Result<(), OutputError>) -> Result<(), OutputError> {
         if let Some(last) = self.exact.last_mut() {
             *last = b'}';
             put(self.layout.columns().len(), Cell::Text(text(&self.exact)))?;

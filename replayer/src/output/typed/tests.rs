@@ -70,16 +70,13 @@ fn owned(cell: Cell<'_>) -> Cell<'static> {
 fn row(rows: &mut Rows, (key, image): (&[u8], &[u8])) -> Result<(Row<'static>, bool), ReadError> {
     let columns = rows.layout().columns().len();
     let mut cells = vec![Cell::None; columns + 1];
-    let mut put = |column: usize, cell: Cell<'_>| {
+    let put = |column: usize, cell: Cell<'_>| {
         cells[column] = owned(cell);
         Ok(())
     };
-    rows.begin();
     let schema = schema();
     let item = EncodedItem::of(key, image, &schema);
-    let plain_numbers =
-        item.attributes(|name, value| rows.attribute(name, value, &mut put)).map_err(ReadError::Reader)?;
-    rows.end(put)?;
+    let plain_numbers = rows.item(&item, None, put).map_err(ReadError::Reader)?;
     let exact = match cells.pop() {
         Some(Cell::Text(text)) => Some(text.into_owned()),
         _ => None,
