@@ -116,8 +116,16 @@ impl Job {
             }
             self.keep_within(wanted, gathered)?;
         }
+        // What is read at once, a batch and temporary files, has no more than the share of either.
+        let per_file = spill::OPEN_BYTES.saturating_mul(self.readers.get());
+        let files = gathered.spilled.len().saturating_mul(per_file);
+        if files > 0
+            && files.saturating_add(gathered.gathering.memory_bytes()) > self.options.memory_bytes_max / FILES_SHARE
+        {
+            self.spill_batch(wanted, gathered)?;
+        }
         self.finish_batch(wanted, gathered)?;
-        self.merge_spilled(wanted, gathered)
+        self.merge_spilled(wanted, gathered, per_file)
     }
 
     /// Checks an opened run against the others and leaves out what is not wanted of it.
@@ -261,11 +269,13 @@ impl Job {
     }
 
     /// Merges temporary files into fewer while they are too many for memory.
-    fn merge_spilled(&mut self, wanted: Wanted<'_>, gathered: &mut Gathered) -> Result<()> {
-        let per_file = spill::OPEN_BYTES.saturating_mul(self.readers.get());
+    fn merge_spilled(&mut self, wanted: Wanted<'_>, gathered: &mut Gathered, per_file: usize) -> Result<()> {
         let at_once = (self.options.memory_bytes_max / FILES_SHARE / per_file).max(2);
         while gathered.spilled.len() > at_once {
-            let spilled = gathered.spilled.drain(..at_once).collect();
+            // The smallest, and no more of them than have to go: each is written once more.
+            gathered.spilled.sort_by_key(|spilled| spilled.size());
+            let needed = (gathered.spilled.len() - at_once + 1).min(at_once);
+            let spilled = gathered.spilled.drain(..needed).collect();
             let part = Gathered { spilled, ..Gathered::default() };
             let merged = self.spill(&part, wanted)?;
             gathered.spilled.extend(merged);
@@ -367,10 +377,9 @@ pub(super) struct Reading<'a> {
 impl Reading<'_> {
     /// All that has keys from `keys`, in the order of the merge.
     pub(super) fn heap(&self, keys: Option<&Range<&[u8]>>, compare_content: bool) -> Result<Heap> {
+        let runs = self.gathered.runs.iter().zip(&self.stretches);
+        let runs = runs.filter_map(|(run, stretches)| run.open(stretches, keys).map(Box::new)).collect();
         let mut sources = Vec::new();
-        for (run, stretches) in self.gathered.runs.iter().zip(&self.stretches) {
-            sources.extend(run.open(stretches, keys).map(|run| Source::Run(Box::new(run))));
-        }
         for batch in &self.gathered.batches {
             let places = keys.map_or(0..batch.len(), |keys| batch.find(keys.start)..batch.find(keys.end));
             sources.push(Source::Batch(BatchCursor::new(batch.clone(), places)));
@@ -383,7 +392,7 @@ impl Reading<'_> {
             let end = keys.map_or(high, |keys| keys.end);
             shared_prefix(low, high).min(shared_prefix(low, end))
         });
-        Heap::new(sources, Bounds { keys, shared, compare_content })
+        Heap::new(runs, sources, Bounds { keys, shared, compare_content })
     }
 
     /// Bytes that were read from the store for the runs so far.

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use super::run::OpenRun;
 use super::source::Source;
 use crate::error::Result;
 use crate::format::Decompressor;
@@ -10,6 +11,8 @@ use crate::format::Decompressor;
 /// Sources in heap order. The first is always the one to visit next.
 pub(super) struct Heap {
     entries: Vec<Entry>,
+    /// Runs that are opened when the merge gets to them, the next one last.
+    later: Vec<Later>,
     decompressor: Decompressor,
     /// Bytes that all keys begin with.
     shared: usize,
@@ -55,6 +58,13 @@ impl Entry {
     }
 }
 
+/// A run that has no key below `key`: until the merge is there, nothing of it has to be in memory.
+struct Later {
+    prefix: u64,
+    key: Vec<u8>,
+    run: Box<OpenRun>,
+}
+
 /// What a heap gives of its sources.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Bounds<'a> {
@@ -67,11 +77,24 @@ pub(super) struct Bounds<'a> {
 }
 
 impl Heap {
-    /// Brings every source to its first wanted record.
-    pub(super) fn new(sources: Vec<Source>, bounds: Bounds<'_>) -> Result<Self> {
+    /// Brings every source to its first wanted record, but for runs that begin behind the first wanted key.
+    pub(super) fn new(runs: Vec<Box<OpenRun>>, mut sources: Vec<Source>, bounds: Bounds<'_>) -> Result<Self> {
         let Bounds { keys, shared, compare_content } = bounds;
+        let mut later = Vec::new();
+        for run in runs {
+            let key = run.first_key();
+            if keys.is_some_and(|keys| key <= keys.start) {
+                // Of several all are asked for before the first is waited for.
+                run.begin();
+                sources.push(Source::Run(run));
+            } else {
+                later.push(Later { prefix: prefix_of(key, shared), key: key.to_vec(), run });
+            }
+        }
+        later.sort_unstable_by(|a, b| b.key.cmp(&a.key));
         let mut heap = Self {
-            entries: Vec::with_capacity(sources.len()),
+            entries: Vec::with_capacity(sources.len() + later.len()),
+            later,
             decompressor: Decompressor::new()?,
             shared,
             end: keys.map(|keys| (prefix_of(keys.end, shared), keys.end.to_vec())),
@@ -95,8 +118,8 @@ impl Heap {
         for at in (0..heap.entries.len() / 2).rev() {
             heap.sift_down(at);
         }
-        heap.drop_duplicates()?;
-        heap.find_bound();
+        heap.begin_next();
+        heap.settle()?;
         Ok(heap)
     }
 
@@ -118,14 +141,41 @@ impl Heap {
         } else {
             self.leave(0);
         }
+        self.settle()
+    }
+
+    /// After the first source has changed.
+    fn settle(&mut self) -> Result<()> {
+        self.open_due()?;
         self.drop_duplicates()?;
-        self.find_bound();
+        // The lowest prefix of all sources but the first.
+        let beside = self.entries.iter().skip(1).take(2).map(|entry| entry.prefix);
+        self.bound = beside.chain(self.later.last().map(|later| later.prefix)).min();
         Ok(())
     }
 
-    /// The lowest prefix of all sources but the first.
-    fn find_bound(&mut self) {
-        self.bound = self.entries.iter().skip(1).take(2).map(|entry| entry.prefix).min();
+    /// Opens the runs that may have the lowest key, or one below it.
+    #[inline]
+    fn open_due(&mut self) -> Result<()> {
+        let is_due = |later: &Later, top: &Entry| {
+            later.prefix.cmp(&top.prefix).then_with(|| later.key.as_slice().cmp(top.source.key())) != Ordering::Greater
+        };
+        while let Some(later) = self.later.pop_if(|later| self.entries.first().is_none_or(|top| is_due(later, top))) {
+            self.begin_next();
+            let mut entry = Entry { prefix: 0, source: Source::Run(later.run) };
+            if step(&mut entry, &mut self.decompressor, self.shared, self.end.as_ref())? {
+                self.entries.push(entry);
+                self.sift_up(self.entries.len() - 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the first blocks of the run that is opened next.
+    fn begin_next(&self) {
+        if let Some(next) = self.later.last() {
+            next.run.begin();
+        }
     }
 
     /// Goes to the last record of the lowest record's key, and gives the source that stands there, when it is plain that no other

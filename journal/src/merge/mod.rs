@@ -23,6 +23,8 @@ mod stretches;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_later;
+#[cfg(test)]
 mod tests_stretches;
 #[cfg(test)]
 mod tests_time;

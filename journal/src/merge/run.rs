@@ -168,6 +168,7 @@ impl RunPlan {
     /// The stretches that can have keys from `keys`.
     pub(super) fn stretches_of(&self, keys: &Range<&[u8]>) -> Range<usize> {
         if self.footer().last_key.as_slice() < keys.start
+            || self.first.entry(0).is_none_or(|(_, first)| first.first_key.as_slice() >= keys.end)
             || (self.others.is_empty() && self.first.places_of(keys).is_empty())
         {
             return 0..0;
@@ -337,6 +338,19 @@ impl Drop for Here {
 }
 
 impl OpenRun {
+    /// No key of the part is below it, but for those before the part begins.
+    pub(super) fn first_key(&self) -> &[u8] {
+        match self.left.start {
+            0 => self.plan.first.entry(0).map_or(&[], |(_, entry)| entry.first_key.as_slice()),
+            at => self.plan.keys_of(at).start,
+        }
+    }
+
+    /// Asks for its first blocks, without waiting for them.
+    pub(super) fn begin(&self) {
+        self.stretches.begin(self.left.start);
+    }
+
     /// Where the record that it stands at comes in the order of the merge: items of a snapshot come before the records of
     /// their key, and are never copies of one.
     #[inline]

@@ -153,6 +153,12 @@ impl Stretches {
         Ok(stretch)
     }
 
+    /// Asks for a stretch that will be read soon: for its pages, and for its first blocks if the pages are here.
+    pub(super) fn begin(&self, at: usize) {
+        self.ask(&mut lock(&self.slots), at);
+        self.ask_ahead(at);
+    }
+
     /// Asks for the first blocks of a stretch that will be read soon, if its pages are here.
     pub(super) fn ask_ahead(&self, at: usize) {
         let Some(pages) = lock(&self.slots).get(at).and_then(|slot| slot.pages.clone()) else { return };

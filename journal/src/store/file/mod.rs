@@ -17,6 +17,7 @@ use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use self::place::{Placed, Placer};
 use super::{ListPage, ObjectMeta, ObjectVersion, PutOutcome, ReadStore, StoreError, WriteStore, key};
@@ -24,10 +25,14 @@ use super::{ListPage, ObjectMeta, ObjectVersion, PutOutcome, ReadStore, StoreErr
 /// How many objects a page of a listing holds, as in S3.
 const PAGE_OBJECTS_MAX: usize = 1000;
 
+/// Threads that read at the same time: enough for a disk, and each keeps for itself some memory of what it has read.
+const READERS: usize = 4;
+
 /// A journal in a folder.
 #[derive(Debug, Clone)]
 pub struct FileStore {
     folder: Arc<Folder>,
+    readers: Arc<Semaphore>,
 }
 
 /// The folder, and what the blocking threads need to know of it.
@@ -82,7 +87,23 @@ impl FileStore {
             Ok(())
         })
         .await?;
-        Ok(Self { folder })
+        Ok(Self { folder, readers: Arc::new(Semaphore::new(READERS)) })
+    }
+
+    /// As [`Self::run`], when a reader is free.
+    async fn run_reader<T: Send + 'static>(
+        &self,
+        key: &str,
+        work: impl FnOnce(&Folder) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        // It fails when it is closed alone, which nobody does.
+        let free = Arc::clone(&self.readers).acquire_owned().await;
+        self.run("read", key, move |folder| {
+            let result = work(folder);
+            drop(free);
+            result
+        })
+        .await
     }
 
     /// Runs `work` on a blocking thread.
@@ -269,7 +290,7 @@ impl ReadStore for FileStore {
     async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
         key::check(key)?;
         let wanted = key.to_owned();
-        self.run("read", key, move |folder| folder.read(&wanted)).await
+        self.run_reader(key, move |folder| folder.read(&wanted)).await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
@@ -278,7 +299,7 @@ impl ReadStore for FileStore {
             return Ok(Bytes::new());
         }
         let wanted = key.to_owned();
-        self.run("read", key, move |folder| {
+        self.run_reader(key, move |folder| {
             let (file, size) = folder.open_object(&wanted)?;
             if range.end > size {
                 let location = folder.location.clone();
@@ -292,7 +313,7 @@ impl ReadStore for FileStore {
     async fn get_tail(&self, key: &str, length: u64) -> Result<(Bytes, u64), StoreError> {
         key::check(key)?;
         let wanted = key.to_owned();
-        self.run("read", key, move |folder| {
+        self.run_reader(key, move |folder| {
             let (file, size) = folder.open_object(&wanted)?;
             let tail = folder.read_within(&wanted, file, &(size.saturating_sub(length)..size))?;
             Ok((tail, size))
