@@ -1,6 +1,7 @@
 //! What compaction promises: nothing is lost, nothing is doubled, whatever is stopped wherever.
 
 mod edges;
+mod keys;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

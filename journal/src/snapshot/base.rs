@@ -131,7 +131,7 @@ pub fn bases(covered: &CoveredTimeline, interval: &Interval, cut: Cut) -> Bases 
     let mut bases = Bases::default();
     for (at, snapshot) in covered.objects.snapshots.iter().enumerate() {
         let found = match &snapshot.document.fold {
-            Some(fold) => match chooser.why_not(fold) {
+            Some(fold) => match why_not(interval, fold) {
                 Some(reason) => Err(reason),
                 None => chooser.fold(at, fold),
             },
@@ -275,24 +275,6 @@ impl<'a> Chooser<'a> {
         found.unwrap_or_else(|_| self.nothing())
     }
 
-    /// Why a fold cannot serve this cut, whatever the segments.
-    fn why_not(&self, fold: &FoldDocument) -> Option<String> {
-        let interval = self.interval;
-        if !interval.contains(fold.cut) {
-            return Some("its cut lies in another interval".to_owned());
-        }
-        if fold.covered_from.is_none() || fold.covered_from < interval.from {
-            return Some("a gap that was stated later lies in what it was folded from".to_owned());
-        }
-        if fold.baseline.is_none() && !interval.baselines.is_empty() {
-            return Some("it was folded without the baseline that counts here".to_owned());
-        }
-        if !fold.whole && matches!(interval.beginning, Beginning::NotWhole { .. }) {
-            return Some("it was folded from records that do not make the whole table".to_owned());
-        }
-        None
-    }
-
     fn fold(&self, at: usize, fold: &FoldDocument) -> Result<Candidate, String> {
         match (self.cut.position, self.cut.last_second()) {
             (Position::Second(_), Some(cut)) if cut < fold.cut => {
@@ -348,6 +330,23 @@ impl<'a> Chooser<'a> {
             })
         })
     }
+}
+
+/// Why a fold can serve no cut of an interval, whatever the segments.
+pub(super) fn why_not(interval: &Interval, fold: &FoldDocument) -> Option<String> {
+    if !interval.contains(fold.cut) {
+        return Some("its cut lies in another interval".to_owned());
+    }
+    if fold.covered_from.is_none() || fold.covered_from < interval.from {
+        return Some("a gap that was stated later lies in what it was folded from".to_owned());
+    }
+    if fold.baseline.is_none() && !interval.baselines.is_empty() {
+        return Some("it was folded without the baseline that counts here".to_owned());
+    }
+    if !fold.whole && matches!(interval.beginning, Beginning::NotWhole { .. }) {
+        return Some("it was folded from records that do not make the whole table".to_owned());
+    }
+    None
 }
 
 fn too_old(segment: &ListedSegment) -> String {

@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 use tracing::info;
 
-use super::base::{Candidate, SKEW_SECONDS, Way, bases, earlier, later};
+use super::base::{Candidate, SKEW_SECONDS, Way, bases, earlier, later, why_not};
+use super::write::gone;
 use super::{SnapshotError, SnapshotOptions, UndatedSegment};
 use crate::coverage::{Beginning, CoveredTimeline, Ending, Interval};
 use crate::cut::Cut;
@@ -174,7 +175,7 @@ pub(super) async fn begin(
     options: &SnapshotOptions,
 ) -> Result<(String, SnapshotPlanDocument)> {
     let timeline = &covered.objects.timeline;
-    let (stream, key_attributes) = whose(store, covered, candidate).await?;
+    let (stream, key_attributes) = whose(store, covered, candidate, &format!("{:012}-fold", cut.get())).await?;
     let plan = SnapshotPlanDocument {
         stream,
         key_attributes,
@@ -281,6 +282,7 @@ async fn whose(
     store: &dyn ReadStore,
     covered: &CoveredTimeline,
     candidate: &Candidate,
+    name: &str,
 ) -> Result<(StreamArn, KeyAttributes)> {
     let first = candidate.inputs(covered).into_iter().next();
     let Some(first) = first else {
@@ -291,11 +293,12 @@ async fn whose(
         }
         .into());
     };
-    let tail = merge::tail_of(store, &first.key).await?;
+    let timeline = &covered.objects.timeline;
+    let tail = merge::tail_of(store, &first.key).await.map_err(|error| gone(error, timeline, name))?;
     Ok((tail.footer.stream.clone(), tail.footer.key_attributes.clone()))
 }
 
-/// Folds under way whose inputs are all there still, by cut.
+/// Folds under way whose inputs are all there still, and that a replay could start from, by cut.
 pub(super) async fn unfinished(
     store: &dyn ReadStore,
     covered: &CoveredTimeline,
@@ -309,8 +312,8 @@ pub(super) async fn unfinished(
         let base = plan.fold.base.as_ref();
         let alive = plan.segments.iter().all(|(segment, ..)| listed.contains(segment.as_str()))
             && base.is_none_or(|base| objects.snapshots.iter().any(|snapshot| snapshot.name == *base));
-        let interval = covered.intervals.iter().find(|interval| interval.contains(plan.fold.cut));
-        if alive && interval.is_some_and(|interval| plan.fold.covered_from >= interval.from) {
+        let serves = covered.intervals.iter().any(|interval| why_not(interval, &plan.fold).is_none());
+        if alive && serves {
             found.push((name, plan));
         }
     }

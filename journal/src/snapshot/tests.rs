@@ -1,5 +1,7 @@
 //! Folds against the plain state: at every cut, from every base, after late records, kills and repetitions.
 
+mod beside;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 

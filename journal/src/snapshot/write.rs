@@ -115,7 +115,7 @@ fn inputs(covered: &CoveredTimeline, name: &str, plan: &SnapshotPlanDocument) ->
 }
 
 /// An input that is gone was compacted, and its grace time is over; one with records that have no second makes no snapshot.
-fn gone(error: crate::Error, timeline: &Timeline, name: &str) -> crate::Error {
+pub(super) fn gone(error: crate::Error, timeline: &Timeline, name: &str) -> crate::Error {
     let timeline = timeline.clone();
     if let Some(MergeError::Undated { object, count }) = error.downcast_ref() {
         return SnapshotError::Undated { timeline, object: object.clone(), count: *count }.into();

@@ -54,3 +54,15 @@ async fn what_was_merged_goes_when_the_grace_time_is_over_and_not_a_second_befor
     let over = compact(store.clone(), LATER, &with(LATER - last)).await.unwrap();
     assert_eq!((over.waiting, over.deleted), (0, 180));
 }
+
+/// A snapshot that began before the last of them was appended does not hold it, and must not pass over what was made of both.
+#[tokio::test]
+async fn an_output_says_when_the_last_of_its_inputs_was_appended() {
+    let store = history_of(&records_of(1, 6), 2).await;
+    let appended: Vec<u64> = objects(&store).await.segments.iter().map(|segment| segment.appended).collect();
+    compact(store.clone(), LATER, &keeping()).await.unwrap();
+    let segments = objects(&store).await.segments;
+    let outputs: Vec<_> = segments.iter().filter(|segment| segment.name.level > 0).collect();
+    assert!(appended.len() == 3 && appended[0] < appended[2] && !outputs.is_empty());
+    assert!(outputs.iter().all(|output| output.name.appended == appended.iter().max().copied()), "{outputs:?}");
+}
