@@ -218,6 +218,7 @@ fn a_baseline_counts_only_inside_one_interval_and_once_the_records_reach_its_end
     assert_eq!(covered.intervals[1].baselines, [3]);
     assert_eq!(covered.intervals[1].awaited_baseline, Some(second(510)));
     assert_eq!(pieces().baseline(100, 110).covered().intervals[0].baselines, [0]);
+    assert_eq!(pieces().baseline(490, 500).covered().intervals[1].baselines, [0]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A table in memory that evaluates conditions as DynamoDB does, records its changes as a stream would, and fails where it
 //! is told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -36,11 +36,13 @@ pub(super) struct State {
     faults: BTreeMap<u64, Fault>,
     /// After so many operations nothing is done any more, and nobody answers.
     stop_after: Option<u64>,
-    /// Attributes that somebody adds to an item right before its next write, unseen by any condition.
-    pub(super) sneaks: BTreeMap<String, Attributes>,
+    /// Attributes that somebody gives an item right before its next writes, unseen by any read.
+    pub(super) sneaks: BTreeMap<String, VecDeque<Attributes>>,
     /// What describes itself; the default table when none.
     pub(super) gone: bool,
     pub(super) id: Option<String>,
+    /// Its key; [`names`] when none.
+    pub(super) key: Option<KeyAttributes>,
     /// Whether a refused write tells what is there.
     pub(super) tells: bool,
 }
@@ -150,7 +152,7 @@ impl DescribedTable for FakeTable {
         Ok((!state.gone).then(|| LiveTable {
             id: state.id.clone(),
             stream_label: None,
-            key: names(),
+            key: state.key.clone().unwrap_or_else(names),
             status: "ACTIVE".to_owned(),
             indexes: 0,
             write_units_per_second: None,
@@ -176,7 +178,7 @@ impl ItemTable for FakeTable {
         let mut state = self.lock();
         let fault = state.next()?;
         let id = id_of(write.key);
-        if let Some(more) = state.sneaks.remove(&id) {
+        if let Some(more) = state.sneaks.get_mut(&id).and_then(VecDeque::pop_front) {
             let mut item = state.items.get(&id).cloned().unwrap();
             item.extend(more);
             state.put(&id, Some(item));

@@ -255,6 +255,8 @@ mod tests {
             super::scope(&table(), &timelines, (cut, None), None, Some(&live())).unwrap().inputs.len()
         };
         assert_eq!([8, 9, 10, 18, 19, 20].map(by_sequence), [3, 2, 2, 2, 1, 1]);
+        let by_second = |at: u64| asked(&timelines, at, None, &live()).unwrap().inputs.len();
+        assert_eq!([1999, 2000, 2499, 2500].map(by_second), [3, 2, 2, 1]);
     }
 
     #[test]

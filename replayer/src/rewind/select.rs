@@ -105,7 +105,8 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use journal::model::{AttributeValue, ItemKey, KeyAttribute, KeyAttributes, KeyType};
+    use journal::documents::{KeySchemaElement, TableDocument};
+    use journal::model::{AttributeValue, ItemKey, KeyAttribute, KeyAttributes, KeyType, Second, StreamArn, TableName};
 
     fn schema() -> KeySchema {
         let names = vec![KeyAttribute { name: "noteId".to_owned(), key_type: KeyType::S }];
@@ -145,6 +146,50 @@ mod tests {
         assert!(!chosen(&[], &["author = 'ada'"], "x", Some("bot"), Some("ada")));
         assert!(!chosen(&["5b*"], &["5b1a"], "5b1a", None, None));
         assert!(chosen(&["7*", "5b*"], &["5b1a"], "5b1b", None, None));
+    }
+
+    #[test]
+    fn a_prefix_and_a_key_end_before_the_next_one_and_each_exception_counts() {
+        for id in ["5b", "5b\0", "5b\u{10ffff}"] {
+            assert!(chosen(&["5b*"], &[], id, None, None), "{id:?}");
+        }
+        for id in ["5c", "5a\u{10ffff}"] {
+            assert!(!chosen(&["5b*"], &[], id, None, None), "{id:?}");
+        }
+        assert!(!chosen(&["5b1a"], &[], "5b1a\0", None, None));
+        let left_out = ["5b1a", "7c2d", "9e3f"].map(|id| !chosen(&[], &["5b1a", "7c2d"], id, None, None));
+        assert_eq!(left_out, [true, true, false]);
+    }
+
+    #[test]
+    fn a_prefix_of_a_partition_key_that_is_not_the_first_by_name_is_looked_for_in_each_key() {
+        let element = |name: &str, role: &str| KeySchemaElement {
+            name: name.to_owned(),
+            role: role.to_owned(),
+            key_type: "S".to_owned(),
+        };
+        let document = TableDocument {
+            table: TableName::parse("notes").unwrap(),
+            stream_arn: StreamArn::parse("arn:aws:dynamodb:x:0:table/notes/stream/1").unwrap(),
+            table_id: None,
+            key_schema: vec![element("pk", "HASH"), element("at", "RANGE")],
+            stream_view_type: "NEW_AND_OLD_IMAGES".to_owned(),
+            created_milliseconds: None,
+            described_at: Second::MIN,
+            description: serde_json::Value::Null,
+            time_to_live: None,
+            tags: None,
+            point_in_time_recovery: None,
+            not_read: Vec::new(),
+        };
+        let schema = KeySchema::of_table(&document).unwrap();
+        let choice = Choice::parse(&["5b*".to_owned()], &[], &schema).unwrap();
+        let has = |pk: &str| {
+            let key = Attributes::from([("at".to_owned(), text("5b")), ("pk".to_owned(), text(pk))]);
+            let bytes = ItemKey::encode(schema.attributes(), &key).unwrap();
+            choice.has(&Candidate { bytes: bytes.as_bytes(), key: &key, now: None, wanted: None })
+        };
+        assert_eq!(["5b1a", "5c"].map(has), [true, false]);
     }
 
     #[test]

@@ -1,3 +1,4 @@
+mod images;
 mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -271,6 +272,8 @@ async fn an_item_too_large_for_a_condition_is_read_first_and_the_report_says_so(
     let report = world.apply("run-1", &mut plan).await;
     assert_eq!((report.by_expression, report.by_read, report.changed_back, report.conflicts), (0, 2, 1, 1));
     assert_eq!(world.table.items()["b"], large("so"));
+    // A condition of its size would have held: that it is another one is seen before anything is written.
+    assert_eq!(world.table.requests(), (2, 1));
 }
 
 #[tokio::test]
@@ -278,7 +281,7 @@ async fn an_attribute_that_appears_in_the_last_moment_is_put_back() {
     let (world, mut before) = bad_deploy().await;
     let mut plan = world.plan(&request()).await.unwrap();
     let more = Attributes::from([("sneaked".to_owned(), AttributeValue::Bool(true))]);
-    world.table.lock().sneaks.insert("note-1".to_owned(), more.clone());
+    world.table.lock().sneaks.insert("note-1".to_owned(), [more.clone()].into());
     let report = world.apply("run-1", &mut plan).await;
     assert_eq!((report.conflicts, report.written()), (1, 4));
     let mut whole = note("bad", 1);

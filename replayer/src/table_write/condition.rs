@@ -204,6 +204,31 @@ mod tests {
         assert!(!found.whole && found.names.len() <= PARTS_MAX);
     }
 
+    #[test]
+    fn what_is_to_be_changed_is_compared_before_anything_else() {
+        let mut expected: Attributes = (0..200).map(|at| (format!("a{at}"), text("1"))).collect();
+        let mut other = expected.clone();
+        expected.insert("changed".to_owned(), text("longer than the others"));
+        other.insert("changed".to_owned(), text("shorter"));
+        let found = condition("noteId", Some(&expected), Some(&other));
+        assert!(!found.whole && found.names[1].1 == "changed", "{:?}", found.names[1]);
+        assert_eq!(found.values[0].1, text("longer than the others"));
+    }
+
+    #[test]
+    fn of_what_does_not_fit_the_size_is_compared_where_services_agree_on_it() {
+        let of = |value: AttributeValue| {
+            let found = condition("noteId", Some(&Attributes::from([("blob".to_owned(), value)])), None);
+            let part = found.expression.strip_prefix("attribute_exists(#n0) AND ").unwrap().to_owned();
+            (part, found.values.into_iter().next().map(|(_, value)| value))
+        };
+        let size = |size: &str| ("size(#n1) = :v1".to_owned(), Some(AttributeValue::N(Number::parse(size).unwrap())));
+        assert_eq!(of(text(&"x".repeat(5000))), size("5000"));
+        assert_eq!(of(AttributeValue::B(vec![7; 6000])), size("6000"));
+        assert_eq!(of(AttributeValue::L(vec![text(&"x".repeat(5000)); 2])), size("2"));
+        assert_eq!(of(text(&"é".repeat(5000))), ("attribute_exists(#n1)".to_owned(), None));
+    }
+
     proptest! {
         #[test]
         fn no_condition_is_larger_than_allowed(sizes in proptest::collection::vec(0usize..3000, 0..40)) {

@@ -53,3 +53,28 @@ where
         attempt += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_does_not_answer_is_asked_so_often_and_one_that_refuses_once() {
+        let unavailable = || ServiceError::Unavailable { reason: "reset".to_owned() };
+        let denied = || ServiceError::Denied { reason: "no".to_owned() };
+        for (error, attempts) in
+            [(&unavailable as &dyn Fn() -> ServiceError, ATTEMPTS_MAX), (&denied as &dyn Fn() -> ServiceError, 1)]
+        {
+            let asked = Cell::new(0);
+            let ask = || {
+                asked.set(asked.get() + 1);
+                assert!(asked.get() <= ATTEMPTS_MAX, "it never ends");
+                std::future::ready(Err::<(), _>(error()))
+            };
+            tried(Duration::ZERO, ask).await.unwrap_err();
+            assert_eq!(asked.get(), attempts);
+        }
+    }
+}

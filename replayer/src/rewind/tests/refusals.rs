@@ -72,6 +72,16 @@ async fn a_run_is_never_carried_out_on_another_table_of_the_name() {
     let error = rewind.carry_out(&document, false).await.unwrap_err();
     assert!(matches!(error.downcast_ref(), Some(RewindError::OtherTable { .. })), "{error}");
     assert_eq!(world.table.lock().writes, 0);
+
+    // One whose service gives no id, with another key.
+    world.table.lock().id = None;
+    let merge = MergeOptions::default();
+    let undone = || plan_undo(&runs, &*world.table, "run-1", &merge, &interrupt);
+    undone().await.unwrap();
+    let attribute = journal::model::KeyAttribute { name: "id".to_owned(), key_type: journal::model::KeyType::S };
+    world.table.lock().key = Some(journal::model::KeyAttributes::new(vec![attribute]).unwrap());
+    let error = undone().await.unwrap_err();
+    assert!(matches!(error.downcast_ref(), Some(RewindError::OtherTable { .. })), "{error}");
 }
 
 #[tokio::test]
