@@ -4,6 +4,7 @@
 //! nothing of the steps.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 use tokio::sync::watch;
@@ -13,7 +14,15 @@ use crate::error::{Classify, Kind};
 /// Whether the user has asked to stop. Clones share the answer.
 #[derive(Debug, Clone)]
 pub struct Interrupt {
-    sender: Arc<watch::Sender<bool>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// For who looks: it is looked at between any two items, and the channel is behind a lock.
+    asked: AtomicBool,
+    /// For who waits.
+    sender: watch::Sender<bool>,
 }
 
 impl Interrupt {
@@ -40,23 +49,25 @@ impl Interrupt {
     /// One that asks when [`Interrupt::trigger`] is called: for tests, and for a program that embeds a step.
     #[must_use]
     pub fn manual() -> Self {
-        Self { sender: Arc::new(watch::Sender::new(false)) }
+        Self { shared: Arc::new(Shared { asked: AtomicBool::new(false), sender: watch::Sender::new(false) }) }
     }
 
     /// Asks to stop.
     pub fn trigger(&self) {
-        self.sender.send_replace(true);
+        self.shared.asked.store(true, Ordering::Release);
+        self.shared.sender.send_replace(true);
     }
 
     /// Whether to stop.
     #[must_use]
+    #[inline]
     pub fn requested(&self) -> bool {
-        *self.sender.borrow()
+        self.shared.asked.load(Ordering::Acquire)
     }
 
     /// Waits until stopping is asked for; for ever if it never is.
     pub async fn wait(&self) {
-        let mut receiver = self.sender.subscribe();
+        let mut receiver = self.shared.sender.subscribe();
         if receiver.wait_for(|asked| *asked).await.is_err() {
             // The sender lives as long as `self`; were it gone, nobody could ask any more.
             std::future::pending::<()>().await;

@@ -118,15 +118,14 @@ pub struct StateDigest {
 
 impl StateDigest {
     /// Adds an item.
+    #[inline]
     pub fn add(&mut self, hash: ItemHash) {
         let mut carry = false;
         // The hash's bytes are one big-endian number; its last eight are the lowest word.
-        for (word, bytes) in self.words.iter_mut().zip(hash.0.rchunks(8)) {
-            let addend = bytes.iter().fold(0u64, |word, byte| (word << 8) | u64::from(*byte));
-            let (sum, over_one) = word.overflowing_add(addend);
-            let (sum, over_two) = sum.overflowing_add(u64::from(carry));
-            *word = sum;
-            carry = over_one || over_two;
+        let mut addends = hash.0.as_chunks().0.iter().rev();
+        for word in &mut self.words {
+            let addend = addends.next().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+            (*word, carry) = word.carrying_add(addend, carry);
         }
         self.items += 1;
     }
@@ -135,10 +134,7 @@ impl StateDigest {
     pub fn merge(&mut self, other: &Self) {
         let mut carry = false;
         for (word, addend) in self.words.iter_mut().zip(other.words) {
-            let (sum, over_one) = word.overflowing_add(addend);
-            let (sum, over_two) = sum.overflowing_add(u64::from(carry));
-            *word = sum;
-            carry = over_one || over_two;
+            (*word, carry) = word.carrying_add(addend, carry);
         }
         self.items += other.items;
     }

@@ -206,7 +206,7 @@ impl<'a> EncodedItem<'a> {
     ///
     /// # Errors
     /// When its bytes are not a key of the table, or no image.
-    pub fn splice(&self, splicer: &Splicer, out: &mut Vec<u8>) -> Result<SplicedItem<'a>> {
+    pub fn splice(&self, splicer: &mut Splicer, out: &mut Vec<u8>) -> Result<SplicedItem<'a>> {
         let seen = splicer.splice(self.key, self.image, out).map_err(|error| self.unreadable(&error))?;
         let (hash, plain_key) = match (&self.decoded, seen.plain_numbers) {
             (None, true) => (ItemHash::of_bytes(self.key, self.image), Cow::Borrowed(self.key)),

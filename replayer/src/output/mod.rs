@@ -26,7 +26,7 @@ use journal::model::Attributes;
 use journal::source::attribute::write_dynamodb_json;
 use journal::store::ReadStore;
 
-use self::spliced::{Lines, SplicedSink};
+use self::spliced::{Lines, SplicedSink, Written};
 use crate::audit::InertJson;
 use crate::digest::StateDigest;
 use crate::merge::{MergeOptions, MergeReport};
@@ -159,10 +159,13 @@ pub async fn export(
     }
     // A line needs to know of no other: lines are made on all threads.
     let sink = SplicedSink::new(destination);
-    let begin = move || Lines::new(format);
+    let written = Written::default();
+    let again = written.clone();
+    let begin = move || again.again(format);
     let visit = |lines: &mut Lines, item: EncodedItem<'_>| lines.item(&item);
     let take = move |sink: &mut SplicedSink, lines: Lines| {
         progress(sink.write(&lines)?, None);
+        written.add(lines);
         Ok(())
     };
     let visited = visit_parts(store, plan, selection, options, interrupt, sink, (begin, visit, take));

@@ -1,6 +1,7 @@
 //! Lines of JSON spliced from items' bytes: nothing is decoded, and the destination gets large writes.
 
 use std::io::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use journal::error::Result;
 use journal::model::{Spelling, Splicer};
@@ -24,12 +25,19 @@ pub(super) struct Lines {
 
 impl Lines {
     /// DynamoDB JSON as AWS's export writes it; plain JSON for every other format.
-    pub(super) fn new(format: Format) -> Self {
+    fn new(format: Format) -> Self {
         let (around, spelling): ((&[u8], &[u8]), _) = match format {
             Format::DynamodbJson => ((b"{\"Item\":", b"}\n"), Spelling::DynamoDb),
             _ => ((b"", b"\n"), Spelling::Plain),
         };
         Self { around, spelling, splicer: None, text: Vec::new(), items: 0 }
+    }
+
+    /// Without a line, and with its memory.
+    fn emptied(mut self) -> Self {
+        self.text.clear();
+        self.items = 0;
+        self
     }
 
     /// Adds a line; gives the item's part of the state digest.
@@ -44,6 +52,22 @@ impl Lines {
         self.text.extend_from_slice(self.around.1);
         self.items += 1;
         Ok(told.hash)
+    }
+}
+
+/// Lines that are written: fresh memory costs a visit of the system for every few of them.
+#[derive(Clone, Default)]
+pub(super) struct Written(Arc<Mutex<Vec<Lines>>>);
+
+impl Written {
+    /// The memory of lines that are written, or new lines.
+    pub(super) fn again(&self, format: Format) -> Lines {
+        let written = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        written.map_or_else(|| Lines::new(format), Lines::emptied)
+    }
+
+    pub(super) fn add(&self, lines: Lines) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(lines);
     }
 }
 

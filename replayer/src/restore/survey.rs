@@ -65,10 +65,10 @@ pub async fn survey(
 ) -> Result<Survey> {
     let Some(key) = &plan.key else { return Ok(Survey::default()) };
     let splicer = Splicer::new(key.attributes(), Spelling::DynamoDb);
-    let begin = || (Survey::default(), Vec::new());
-    let count = move |(survey, passed_over): &mut (Survey, Vec<u8>), item: EncodedItem<'_>| {
+    let begin = move || (Survey::default(), splicer.clone(), Vec::new());
+    let count = move |(survey, splicer, passed_over): &mut (Survey, Splicer, Vec<u8>), item: EncodedItem<'_>| {
         passed_over.clear();
-        let told = item.splice(&splicer, passed_over)?;
+        let told = item.splice(splicer, passed_over)?;
         let bytes = told.bytes;
         survey.items += 1;
         survey.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -76,7 +76,7 @@ pub async fn survey(
         survey.confirmed += u64::from(confirmed.as_deref().is_some_and(|confirmed| item.key <= confirmed));
         Ok(told.hash)
     };
-    let add = |survey: &mut Survey, (part, _): (Survey, Vec<u8>)| {
+    let add = |survey: &mut Survey, (part, ..): (Survey, Splicer, Vec<u8>)| {
         *survey = survey.plus(&part);
         Ok(())
     };

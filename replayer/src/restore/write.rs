@@ -64,11 +64,11 @@ impl Feeder {
     fn item(&mut self, item: &EncodedItem<'_>) -> Result<(Flow, ItemHash)> {
         if self.confirmed.as_deref().is_some_and(|confirmed| item.key <= confirmed) {
             self.passed_over.clear();
-            let told = item.splice(&self.splicer, &mut self.passed_over)?;
+            let told = item.splice(&mut self.splicer, &mut self.passed_over)?;
             self.digest.add(&told.plain_key, told.hash);
             return Ok((Flow::Continue, told.hash));
         }
-        let (splicer, digest) = (&self.splicer, &mut self.digest);
+        let (splicer, digest) = (&mut self.splicer, &mut self.digest);
         let mut hash = None;
         let full = self.builder.push(|body| {
             let told = item.splice(splicer, body)?;

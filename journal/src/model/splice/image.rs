@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::super::number::other_plain_form;
 use super::super::{IMAGE_BYTES_MAX, ImageError, NESTING_MAX, size};
 use super::item::{Nested, NestedType, WalkedNumber, WalkedValue};
+use super::names::{Name, Names};
 use super::text::Text;
 use super::{Spelling, Spliced, close, text};
 
@@ -15,6 +16,18 @@ impl Broken {
     pub(super) fn of_image(self) -> ImageError {
         ImageError::Malformed { reason: self.0.to_owned() }
     }
+}
+
+/// The type of a string.
+const STRING: u8 = 0;
+
+/// How far the names of a map are read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Along<'a> {
+    /// The name before.
+    before: Option<&'a [u8]>,
+    /// How many of the names that are kept come before the next.
+    kept: usize,
 }
 
 /// An image and how far it is read.
@@ -95,21 +108,44 @@ impl<'a> ImageWalk<'a> {
         self.text_of(bytes)
     }
 
+    #[inline]
     fn text_of(&mut self, bytes: &'a [u8]) -> Result<Text<'a>, Broken> {
-        let text = Text::check(bytes).ok_or(Broken("a text is not UTF-8"))?;
-        self.seen.printable &= text.is_printable();
-        self.seen.bytes += bytes.len();
-        Ok(text)
+        Ok(self.see(Text::check(bytes).ok_or(Broken("a text is not UTF-8"))?))
     }
 
-    /// An attribute's name, which comes after the one before it.
     #[inline]
-    pub(super) fn name(&mut self, before: Option<Text<'_>>) -> Result<Text<'a>, Broken> {
+    fn see(&mut self, text: Text<'a>) -> Text<'a> {
+        self.seen.printable &= text.is_printable();
+        self.seen.bytes += text.as_bytes().len();
+        text
+    }
+
+    /// The next name of a map, which comes after the one before it; and its place among `names`, if it is kept there.
+    #[inline]
+    pub(super) fn name(
+        &mut self,
+        names: &mut Names,
+        along: &mut Along<'a>,
+    ) -> Result<(Text<'a>, Option<usize>), Broken> {
+        let Some((place, kept)) = names.find(along.kept, self.rest) else { return self.other_name(names, along) };
+        let bytes = self.take(kept.stored_bytes())?.get(1..).unwrap_or_default();
+        let name = self.see(Text::again(bytes, kept.look()));
+        *along = Along { before: Some(bytes), kept: place + 1 };
+        Ok((name, Some(place)))
+    }
+
+    /// A name that is not among the next that are kept: it is looked at, and kept if there is room.
+    fn other_name(&mut self, names: &mut Names, along: &mut Along<'a>) -> Result<(Text<'a>, Option<usize>), Broken> {
         let name = self.text()?;
-        if before.is_some_and(|before| before.as_bytes() >= name.as_bytes()) {
+        if along.before.is_some_and(|before| before >= name.as_bytes()) {
             return Err(Broken("attribute names are not in order"));
         }
-        Ok(name)
+        let (place, is_kept) = match names.search(name) {
+            Ok(place) => (place, true),
+            Err(place) => (place, names.keep(place, name, self.spelling)),
+        };
+        *along = Along { before: Some(name.as_bytes()), kept: place + usize::from(is_kept) };
+        Ok((name, is_kept.then_some(place)))
     }
 
     fn tag(&mut self) -> Result<u64, Broken> {
@@ -119,8 +155,39 @@ impl<'a> ImageWalk<'a> {
         self.varint()
     }
 
-    /// A value at this level of nesting; the first has the number 1.
-    pub(super) fn value(&mut self, level: usize, out: &mut Vec<u8>) -> Result<(), Broken> {
+    /// `"name":`, the value that follows the name, at this level of nesting, and a comma.
+    #[inline]
+    pub(super) fn member(
+        &mut self,
+        level: usize,
+        name: Text<'_>,
+        kept: Option<&mut Name>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        match (kept, self.rest.split_first()) {
+            (Some(kept), Some((&STRING, rest))) if level <= NESTING_MAX => {
+                self.rest = rest;
+                let text = self.text()?;
+                out.extend_from_slice(kept.before_string());
+                text.escaped(out);
+                text::end_string_member(self.spelling, out);
+                return Ok(());
+            }
+            (Some(kept), _) => {
+                out.extend_from_slice(kept.before_value());
+                self.value(level, &mut kept.inside, out)?;
+            }
+            (None, _) => {
+                text::name(name, out);
+                self.value(level, &mut Names::none(), out)?;
+            }
+        }
+        out.push(b',');
+        Ok(())
+    }
+
+    /// A value at this level of nesting; the first has the number 1. `names` are those of maps in it.
+    pub(super) fn value(&mut self, level: usize, names: &mut Names, out: &mut Vec<u8>) -> Result<(), Broken> {
         if level > NESTING_MAX {
             return Err(Broken("nested deeper than 32 levels"));
         }
@@ -147,8 +214,8 @@ impl<'a> ImageWalk<'a> {
                 text::base64(member, out);
                 Ok(())
             })?,
-            6 => self.map(level, out)?,
-            7 => self.list(level, out)?,
+            6 => self.map(level, names, out)?,
+            7 => self.list(level, names, out)?,
             8 => {
                 self.seen.bytes += size::FLAG;
                 text::null(spelling, out);
@@ -254,30 +321,27 @@ impl<'a> ImageWalk<'a> {
         Ok(())
     }
 
-    fn map(&mut self, level: usize, out: &mut Vec<u8>) -> Result<(), Broken> {
+    fn map(&mut self, level: usize, names: &mut Names, out: &mut Vec<u8>) -> Result<(), Broken> {
         let count = self.length()?;
         self.open(b"{\"M\":{", out);
         self.seen.bytes += size::CONTAINER;
-        let mut before = None;
+        let mut along = Along::default();
         for _ in 0..count {
-            let name = self.name(before)?;
-            before = Some(name);
-            text::name(name, out);
+            let (name, place) = self.name(names, &mut along)?;
             self.seen.bytes += size::MEMBER;
-            self.value(level + 1, out)?;
-            out.push(b',');
+            self.member(level + 1, name, place.and_then(|place| names.get(place)), out)?;
         }
         self.close(out, b'}');
         Ok(())
     }
 
-    fn list(&mut self, level: usize, out: &mut Vec<u8>) -> Result<(), Broken> {
+    fn list(&mut self, level: usize, names: &mut Names, out: &mut Vec<u8>) -> Result<(), Broken> {
         let count = self.length()?;
         self.open(b"{\"L\":[", out);
         self.seen.bytes += size::CONTAINER;
         for _ in 0..count {
             self.seen.bytes += size::MEMBER;
-            self.value(level + 1, out)?;
+            self.value(level + 1, names, out)?;
             out.push(b',');
         }
         self.close(out, b']');

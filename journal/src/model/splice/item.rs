@@ -2,21 +2,23 @@
 
 use std::borrow::Cow;
 
-use super::image::{Broken, ImageWalk};
+use super::image::{Along, Broken, ImageWalk};
+use super::names::{Name, Names};
 use super::text::{self, Text};
 use super::{Spelling, SpliceError, Spliced};
+use crate::model::KeyAttributes;
 use crate::model::key::{KeyPart, KeyParts};
-use crate::model::{KeyAttributes, size};
 
 /// An attribute where it is found.
 pub(super) enum Member<'m, 'a> {
     /// The attribute of the key with this number.
     Key(usize, &'m KeyPart<'a>),
-    /// One of the image; its value has not been read yet.
-    Image(Text<'a>),
+    /// One of the image, and its name where that is kept; its value has not been read yet.
+    Image(Text<'a>, Option<&'m mut Name>),
 }
 
-/// Gives an item's attributes to `visit`, names in the order of their bytes, which reads the value of each of the image.
+/// Gives an item's attributes to `visit`, names in the order of their bytes, which reads the value of each of the image. What is told of
+/// the item then is told of its image alone, but whether all numbers are plain.
 ///
 /// # Errors
 /// When the bytes are not a key of these attributes, or not exactly one canonical image; and those of `visit`.
@@ -24,7 +26,7 @@ pub(super) enum Member<'m, 'a> {
 pub(super) fn members<'a, E: From<SpliceError>>(
     keys: &KeyAttributes,
     (key, image): (&'a [u8], &'a [u8]),
-    spelling: Spelling,
+    (spelling, names): (Spelling, &mut Names),
     mut visit: impl FnMut(Member<'_, 'a>, &mut ImageWalk<'a>) -> Result<(), E>,
 ) -> Result<Spliced, E> {
     let broken = |broken: Broken| SpliceError::Image(broken.of_image());
@@ -32,11 +34,10 @@ pub(super) fn members<'a, E: From<SpliceError>>(
     let mut own = keys.as_slice().iter().zip(parts.iter()).enumerate().peekable();
     let mut walk = ImageWalk::new(image, spelling).map_err(SpliceError::Image)?;
     walk.seen.plain_numbers = parts.iter().all(KeyPart::is_plain);
-    let mut before: Option<Text<'_>> = None;
+    let mut along = Along::default();
     for _ in 0..walk.length().map_err(broken)? {
         let bytes = walk.seen.bytes;
-        let name = walk.name(before).map_err(broken)?;
-        before = Some(name);
+        let (name, place) = walk.name(names, &mut along).map_err(broken)?;
         let mut shadowed = None;
         while let Some((at, (attribute, part))) =
             own.next_if(|(_, (attribute, _))| attribute.name.as_bytes() <= name.as_bytes())
@@ -48,10 +49,10 @@ pub(super) fn members<'a, E: From<SpliceError>>(
             }
         }
         match shadowed {
-            None => visit(Member::Image(name), &mut walk)?,
+            None => visit(Member::Image(name, place.and_then(|place| names.get(place))), &mut walk)?,
             // The key's own value stands for an attribute of its name.
             Some((at, part)) => {
-                walk.value(1, &mut Vec::new()).map_err(broken)?;
+                walk.value(1, &mut Names::none(), &mut Vec::new()).map_err(broken)?;
                 walk.seen.bytes = bytes;
                 visit(Member::Key(at, part), &mut walk)?;
             }
@@ -61,17 +62,7 @@ pub(super) fn members<'a, E: From<SpliceError>>(
     for (at, (_, part)) in own {
         visit(Member::Key(at, part), &mut walk)?;
     }
-    let mut seen = walk.seen;
-    for (attribute, part) in keys.as_slice().iter().zip(parts.iter()) {
-        let (bytes, printable) = match part {
-            KeyPart::S(value) => (value.len(), Text::of(value).is_printable()),
-            KeyPart::B(value) => (value.len(), true),
-            KeyPart::N { written, .. } => (size::number(written), true),
-        };
-        seen.bytes += attribute.name.len() + bytes;
-        seen.printable &= printable && Text::of(&attribute.name).is_printable();
-    }
-    Ok(seen)
+    Ok(walk.seen)
 }
 
 /// Gives the attributes of the item of this encoded key and canonical image to `visit`, names in the order of their bytes. The bytes are
@@ -88,12 +79,12 @@ pub fn walk_item<E: From<SpliceError>>(
 ) -> Result<bool, E> {
     let broken = |broken: Broken| SpliceError::Image(broken.of_image());
     let mut unread = Vec::new();
-    let seen = members(keys, (key, image), Spelling::Plain, |member, walk| match member {
+    let seen = members(keys, (key, image), (Spelling::Plain, &mut Names::none()), |member, walk| match member {
         Member::Key(at, part) => {
             let name = keys.as_slice().get(at).map_or("", |attribute| attribute.name.as_str());
             visit(name, &mut WalkedValue::of_key(part))
         }
-        Member::Image(name) => {
+        Member::Image(name, _) => {
             let name = std::str::from_utf8(name.as_bytes()).unwrap_or_default();
             let mut value = walk.walked().map_err(broken)?;
             visit(name, &mut value)?;
@@ -180,7 +171,8 @@ impl Nested<'_, '_> {
         let write = |walk: &mut ImageWalk<'_>, out: &mut Vec<u8>| {
             let before = std::mem::replace(&mut walk.spelling, spelling);
             walk.has_sets_or_bytes = false;
-            let written = walk.value(1, out).map_err(|broken| SpliceError::Image(broken.of_image()));
+            let written =
+                walk.value(1, &mut Names::none(), out).map_err(|broken| SpliceError::Image(broken.of_image()));
             walk.spelling = before;
             written.map(|()| !walk.has_sets_or_bytes)
         };

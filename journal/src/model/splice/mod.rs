@@ -6,15 +6,17 @@
 
 mod image;
 mod item;
+mod names;
 mod text;
 
 use thiserror::Error;
 
 use self::image::Broken;
 use self::item::Member;
+use self::names::Names;
 use self::text::Text;
 use super::key::KeyPart;
-use super::{ImageError, KeyAttributes, KeyError};
+use super::{ImageError, KeyAttributes, KeyError, size};
 
 pub use item::{Nested, NestedType, WalkedNumber, WalkedValue, name_json, walk_item};
 
@@ -55,28 +57,43 @@ pub struct Spliced {
 pub struct Splicer {
     spelling: Spelling,
     keys: KeyAttributes,
-    /// `"name":` of each attribute of the key.
-    heads: Vec<Vec<u8>>,
+    /// Of each attribute of the key.
+    heads: Vec<Head>,
+    /// Of the items' other attributes.
+    names: Names,
+}
+
+/// The name of an attribute of the key.
+#[derive(Debug, Clone)]
+struct Head {
+    /// `"name":`.
+    json: Vec<u8>,
+    bytes: usize,
+    printable: bool,
+}
+
+impl Head {
+    fn new(name: &str) -> Self {
+        let text = Text::of(name);
+        let mut json = Vec::new();
+        text::name(text, &mut json);
+        Self { json, bytes: name.len(), printable: text.is_printable() }
+    }
 }
 
 impl Splicer {
     /// For a table with these key attributes.
     #[must_use]
     pub fn new(keys: &KeyAttributes, spelling: Spelling) -> Self {
-        let head = |name: &str| {
-            let mut head = Vec::new();
-            text::name(Text::of(name), &mut head);
-            head
-        };
-        let heads = keys.as_slice().iter().map(|attribute| head(&attribute.name)).collect();
-        Self { spelling, keys: keys.clone(), heads }
+        let heads = keys.as_slice().iter().map(|attribute| Head::new(&attribute.name)).collect();
+        Self { spelling, keys: keys.clone(), heads, names: Names::of_items() }
     }
 
     /// Appends the item of this encoded key and canonical image to `out` as one object, names in the order of their bytes.
     ///
     /// # Errors
     /// When the bytes are not a key of these attributes, or not exactly one canonical image; `out` is then as it was.
-    pub fn splice(&self, key: &[u8], image: &[u8], out: &mut Vec<u8>) -> Result<Spliced, SpliceError> {
+    pub fn splice(&mut self, key: &[u8], image: &[u8], out: &mut Vec<u8>) -> Result<Spliced, SpliceError> {
         let start = out.len();
         let spliced = self.members(key, image, out);
         if spliced.is_err() {
@@ -85,34 +102,48 @@ impl Splicer {
         spliced
     }
 
-    fn members(&self, key: &[u8], image: &[u8], out: &mut Vec<u8>) -> Result<Spliced, SpliceError> {
+    fn members(&mut self, key: &[u8], image: &[u8], out: &mut Vec<u8>) -> Result<Spliced, SpliceError> {
         out.push(b'{');
-        let seen = item::members(&self.keys, (key, image), self.spelling, |member, walk| {
+        let Self { spelling, keys, heads, names } = self;
+        let spelling = *spelling;
+        let seen = item::members(keys, (key, image), (spelling, names), |member, walk| {
             match member {
                 Member::Key(at, part) => {
-                    self.key_part(self.heads.get(at).map_or(&[], Vec::as_slice), part, out);
+                    if let Some(head) = heads.get(at) {
+                        key_part(spelling, head, part, &mut walk.seen, out);
+                    }
                 }
-                Member::Image(name) => {
-                    text::name(name, out);
-                    walk.value(1, out).map_err(Broken::of_image)?;
-                    out.push(b',');
-                }
+                Member::Image(name, kept) => walk.member(1, name, kept, out).map_err(Broken::of_image)?,
             }
             Ok::<_, SpliceError>(())
         })?;
         close(out, b'}');
         Ok(seen)
     }
+}
 
-    fn key_part(&self, head: &[u8], part: &KeyPart<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(head);
-        match part {
-            KeyPart::S(value) => text::string(self.spelling, Text::of(value), out),
-            KeyPart::B(bytes) => text::bytes(self.spelling, bytes, out),
-            KeyPart::N { written, plain } => text::number(self.spelling, written, plain.as_deref(), out),
+fn key_part(spelling: Spelling, head: &Head, part: &KeyPart<'_>, seen: &mut Spliced, out: &mut Vec<u8>) {
+    out.extend_from_slice(&head.json);
+    let mut printable = head.printable;
+    seen.bytes += head.bytes;
+    match part {
+        KeyPart::S(value) => {
+            let value = Text::of(value);
+            seen.bytes += value.as_bytes().len();
+            printable &= value.is_printable();
+            text::string(spelling, value, out);
         }
-        out.push(b',');
+        KeyPart::B(bytes) => {
+            seen.bytes += bytes.len();
+            text::bytes(spelling, bytes, out);
+        }
+        KeyPart::N { written, plain } => {
+            seen.bytes += size::number(written);
+            text::number(spelling, written, plain.as_deref(), out);
+        }
     }
+    seen.printable &= printable;
+    out.push(b',');
 }
 
 /// Ends a list of members, each of which has a comma behind it.

@@ -77,6 +77,28 @@ proptest! {
     }
 
     #[test]
+    fn names_that_are_kept_of_other_items_change_nothing(
+        (names, key) in key_values(), items in proptest::collection::vec(any_attributes(), 1..5),
+        at in any::<proptest::sample::Index>(), bit in 0u8..8,
+    ) {
+        let key = ItemKey::encode(&names, &key).unwrap();
+        for spelling in [Spelling::DynamoDb, Spelling::Plain] {
+            let mut splicer = Splicer::new(&names, spelling);
+            for item in items.iter().chain(&items) {
+                let image = Image::encode(item).unwrap();
+                let mut broken = image.as_bytes().to_vec();
+                broken[at.index(image.as_bytes().len())] ^= 1 << bit;
+                for image in [image.as_bytes(), broken.as_slice()] {
+                    let (mut found, mut expected) = (Vec::new(), Vec::new());
+                    let told = splicer.splice(key.as_bytes(), image, &mut found);
+                    prop_assert_eq!(told, Splicer::new(&names, spelling).splice(key.as_bytes(), image, &mut expected));
+                    prop_assert_eq!(found, expected);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_decoding_refuses_is_refused_and_nothing_else(
         item in any_attributes(), at in any::<proptest::sample::Index>(), bit in 0u8..8, cut in any::<bool>(),
     ) {
@@ -126,4 +148,27 @@ fn thirty_three_levels_are_refused() {
         image.push(8);
         assert_eq!(spliced(&names, key.as_bytes(), &image).is_some(), levels == 32);
     }
+}
+
+#[test]
+fn names_are_kept_while_there_is_room_for_them() {
+    let names = keys(&[("k", KeyType::S)]);
+    let key =
+        ItemKey::encode(&names, &Attributes::from([("k".to_owned(), AttributeValue::S("a".to_owned()))])).unwrap();
+    let item = |round: usize| {
+        let map = |level: &str, value: &AttributeValue| -> Attributes {
+            (0..100).map(|number| (format!("{level}{round}-{number}"), value.clone())).collect()
+        };
+        map("a", &AttributeValue::M(map("b", &AttributeValue::Null)))
+    };
+    let mut splicer = Splicer::new(&names, Spelling::DynamoDb);
+    for round in 0..3 {
+        let image = Image::encode(&item(round)).unwrap();
+        let mut found = Vec::new();
+        let _ = splicer.splice(key.as_bytes(), image.as_bytes(), &mut found).unwrap();
+        assert_eq!(Some(found), decoded(&names, key.as_bytes(), image.as_bytes()));
+    }
+    assert_eq!(splicer.names.rooms(), (names::ROOM, names::ROOM));
+    let inside = &splicer.names.get(0).unwrap().inside;
+    assert_eq!(inside.rooms(), (names::ROOM / names::INSIDE, names::ROOM / names::INSIDE));
 }

@@ -14,7 +14,7 @@ pub(super) struct Text<'a> {
 
 /// What bytes of a text are, all together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
+pub(super) enum Look {
     /// Printable ASCII without anything that JSON escapes.
     Plain,
     /// Printable ASCII once it is escaped.
@@ -40,6 +40,12 @@ impl<'a> Text<'a> {
         Some(Self { bytes, look: if ascii { Look::Escaped } else { Look::Other } })
     }
 
+    /// Of bytes that are those of a text that has been looked at.
+    #[inline]
+    pub(super) fn again(bytes: &'a [u8], look: Look) -> Self {
+        Self { bytes, look }
+    }
+
     /// Of what is a text already.
     pub(super) fn of(text: &'a str) -> Self {
         Self::check(text.as_bytes()).unwrap_or(Self { bytes: text.as_bytes(), look: Look::Other })
@@ -49,20 +55,30 @@ impl<'a> Text<'a> {
         self.bytes
     }
 
+    pub(super) fn look(&self) -> Look {
+        self.look
+    }
+
     /// Whether it is printable ASCII once it is escaped.
     pub(super) fn is_printable(&self) -> bool {
         self.look != Look::Other
     }
 
-    /// Appends it in quotes, escaped as `serde_json` escapes it.
+    /// Appends it, escaped as `serde_json` escapes it.
     #[inline]
-    pub(super) fn quoted(&self, out: &mut Vec<u8>) {
-        out.push(b'"');
+    pub(super) fn escaped(&self, out: &mut Vec<u8>) {
         if self.look == Look::Plain {
             out.extend_from_slice(self.bytes);
         } else {
             escaped(self.bytes, out);
         }
+    }
+
+    /// The same in quotes.
+    #[inline]
+    pub(super) fn quoted(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        self.escaped(out);
         out.push(b'"');
     }
 }
@@ -77,7 +93,29 @@ pub(super) fn name(name: Text<'_>, out: &mut Vec<u8>) {
 /// A string value.
 #[inline]
 pub(super) fn string(spelling: Spelling, value: Text<'_>, out: &mut Vec<u8>) {
-    typed(spelling, b"{\"S\":", out, |out| value.quoted(out));
+    begin_string(spelling, out);
+    value.escaped(out);
+    out.push(b'"');
+    if spelling == Spelling::DynamoDb {
+        out.push(b'}');
+    }
+}
+
+/// What stands before a string's text.
+pub(super) fn begin_string(spelling: Spelling, out: &mut Vec<u8>) {
+    match spelling {
+        Spelling::DynamoDb => out.extend_from_slice(b"{\"S\":\""),
+        Spelling::Plain => out.push(b'"'),
+    }
+}
+
+/// What stands behind a string's text, and the comma behind that.
+#[inline]
+pub(super) fn end_string_member(spelling: Spelling, out: &mut Vec<u8>) {
+    match spelling {
+        Spelling::DynamoDb => out.extend_from_slice(b"\"},"),
+        Spelling::Plain => out.extend_from_slice(b"\","),
+    }
 }
 
 /// A number's text in quotes.

@@ -76,7 +76,7 @@ pub(super) async fn stage(restore: &Restore<'_>, staging: &Staging, run: &RunFil
     let schema = restore.plan.key.clone().ok_or_else(|| KeySchemaError::Unknown { table: table.to_string() })?;
     let (sender, mut receiver) = mpsc::channel::<(Bytes, u64)>(1);
     let builder = Builder::new(staging.compression, sender);
-    let splicer = Splicer::new(schema.attributes(), Spelling::DynamoDb);
+    let mut splicer = Splicer::new(schema.attributes(), Spelling::DynamoDb);
     let state = (builder, GroupedDigest::default());
     let visit = async {
         let visited = visit_encoded(
@@ -89,7 +89,7 @@ pub(super) async fn stage(restore: &Restore<'_>, staging: &Staging, run: &RunFil
             move |(builder, digest): &mut (Builder, GroupedDigest), item| {
                 let hash = builder.add(|lines| {
                     lines.extend_from_slice(b"{\"Item\":");
-                    let told = item.splice(&splicer, lines)?;
+                    let told = item.splice(&mut splicer, lines)?;
                     lines.extend_from_slice(b"}\n");
                     digest.add(&told.plain_key, told.hash);
                     Ok(told.hash)
