@@ -378,7 +378,7 @@ impl Reading<'_> {
     /// All that has keys from `keys`, in the order of the merge.
     pub(super) fn heap(&self, keys: Option<&Range<&[u8]>>, compare_content: bool) -> Result<Heap> {
         let runs = self.gathered.runs.iter().zip(&self.stretches);
-        let runs = runs.filter_map(|(run, stretches)| run.open(stretches, keys).map(Box::new)).collect();
+        let runs = runs.filter_map(|(run, stretches)| run.open(stretches, keys)).collect();
         let mut sources = Vec::new();
         for batch in &self.gathered.batches {
             let places = keys.map_or(0..batch.len(), |keys| batch.find(keys.start)..batch.find(keys.end));

@@ -62,7 +62,7 @@ impl Entry {
 struct Later {
     prefix: u64,
     key: Vec<u8>,
-    run: Box<OpenRun>,
+    run: OpenRun,
 }
 
 /// What a heap gives of its sources.
@@ -78,7 +78,7 @@ pub(super) struct Bounds<'a> {
 
 impl Heap {
     /// Brings every source to its first wanted record, but for runs that begin behind the first wanted key.
-    pub(super) fn new(runs: Vec<Box<OpenRun>>, mut sources: Vec<Source>, bounds: Bounds<'_>) -> Result<Self> {
+    pub(super) fn new(runs: Vec<OpenRun>, mut sources: Vec<Source>, bounds: Bounds<'_>) -> Result<Self> {
         let Bounds { keys, shared, compare_content } = bounds;
         let mut later = Vec::new();
         for run in runs {
@@ -86,9 +86,10 @@ impl Heap {
             if keys.is_some_and(|keys| key <= keys.start) {
                 // Of several all are asked for before the first is waited for.
                 run.begin();
-                sources.push(Source::Run(run));
+                sources.push(Source::Run(Box::new(run)));
             } else {
-                later.push(Later { prefix: prefix_of(key, shared), key: key.to_vec(), run });
+                let (prefix, key) = (prefix_of(key, shared), key.to_vec());
+                later.push(Later { prefix, key, run });
             }
         }
         later.sort_unstable_by(|a, b| b.key.cmp(&a.key));
@@ -162,7 +163,7 @@ impl Heap {
         };
         while let Some(later) = self.later.pop_if(|later| self.entries.first().is_none_or(|top| is_due(later, top))) {
             self.begin_next();
-            let mut entry = Entry { prefix: 0, source: Source::Run(later.run) };
+            let mut entry = Entry { prefix: 0, source: Source::Run(Box::new(later.run)) };
             if step(&mut entry, &mut self.decompressor, self.shared, self.end.as_ref())? {
                 self.entries.push(entry);
                 self.sift_up(self.entries.len() - 1);

@@ -62,11 +62,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_service_that_does_not_answer_is_asked_so_often_and_one_that_refuses_once() {
-        let unavailable = || ServiceError::Unavailable { reason: "reset".to_owned() };
-        let denied = || ServiceError::Denied { reason: "no".to_owned() };
-        for (error, attempts) in
-            [(&unavailable as &dyn Fn() -> ServiceError, ATTEMPTS_MAX), (&denied as &dyn Fn() -> ServiceError, 1)]
-        {
+        let unavailable: &dyn Fn() -> ServiceError = &|| ServiceError::Unavailable { reason: "reset".to_owned() };
+        let denied: &dyn Fn() -> ServiceError = &|| ServiceError::Denied { reason: "no".to_owned() };
+        for (error, attempts) in [(unavailable, ATTEMPTS_MAX), (denied, 1)] {
             let asked = Cell::new(0);
             let ask = || {
                 asked.set(asked.get() + 1);
