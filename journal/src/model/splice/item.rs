@@ -38,6 +38,7 @@ pub(super) fn members<'a, E: From<SpliceError>>(
     for _ in 0..walk.length().map_err(broken)? {
         let bytes = walk.seen.bytes;
         let (name, place) = walk.name(names, &mut along).map_err(broken)?;
+        let name_bytes = walk.seen.bytes - bytes;
         let mut shadowed = None;
         while let Some((at, (attribute, part))) =
             own.next_if(|(_, (attribute, _))| attribute.name.as_bytes() <= name.as_bytes())
@@ -50,10 +51,11 @@ pub(super) fn members<'a, E: From<SpliceError>>(
         }
         match shadowed {
             None => visit(Member::Image(name, place.and_then(|place| names.get(place))), &mut walk)?,
-            // The key's own value stands for an attribute of its name.
+            // The key's own value stands for an attribute of its name: attributes of the key before it have been visited, and count.
             Some((at, part)) => {
+                let counted = walk.seen.bytes - name_bytes;
                 walk.value(1, &mut Names::none(), &mut Vec::new()).map_err(broken)?;
-                walk.seen.bytes = bytes;
+                walk.seen.bytes = counted;
                 visit(Member::Key(at, part), &mut walk)?;
             }
         }

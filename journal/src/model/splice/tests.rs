@@ -120,6 +120,21 @@ proptest! {
 }
 
 #[test]
+fn an_attribute_that_the_keys_hides_takes_nothing_from_what_is_counted() {
+    let text = |value: &str| AttributeValue::S(value.to_owned());
+    let names = keys(&[("a", KeyType::S), ("b", KeyType::S)]);
+    let key = Attributes::from([("a".to_owned(), text("first")), ("b".to_owned(), text("second"))]);
+    let item = |name: &str| Attributes::from([(name.to_owned(), text("hidden or not"))]);
+    for item in [item("a"), item("b"), item("c")] {
+        let (bytes, image) = (ItemKey::encode(&names, &key).unwrap(), Image::encode(&item).unwrap());
+        let told = Splicer::new(&names, Spelling::DynamoDb).splice(bytes.as_bytes(), image.as_bytes(), &mut Vec::new());
+        let mut whole = item;
+        whole.extend(key.clone());
+        assert_eq!(told.unwrap().bytes, item_bytes(&whole));
+    }
+}
+
+#[test]
 fn numbers_that_are_not_plain_are_told() {
     let number = |text: &str| AttributeValue::N(Number::parse(text).unwrap());
     let names = keys(&[("k", KeyType::N)]);
