@@ -18,6 +18,7 @@ use std::time::UNIX_EPOCH;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use self::place::{Placed, Placer};
 use super::{ListPage, ObjectMeta, ObjectVersion, PutOutcome, ReadStore, StoreError, WriteStore, key};
@@ -96,14 +97,25 @@ impl FileStore {
         key: &str,
         work: impl FnOnce(&Folder) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        // It fails when it is closed alone, which nobody does.
-        let free = Arc::clone(&self.readers).acquire_owned().await;
-        self.run("read", key, move |folder| {
-            let result = work(folder);
-            drop(free);
-            result
-        })
-        .await
+        let (folder, readers, own_key) = (Arc::clone(&self.folder), Arc::clone(&self.readers), key.to_owned());
+        // A task of its own, which ends with the call: who asks for several objects and then waits for another one alone does not poll
+        // the others meanwhile, and a place that one of them was given would never be free again.
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
+            // It fails when it is closed alone, which nobody does.
+            let free = readers.acquire_owned().await;
+            blocking(folder, "read", &own_key, move |folder| {
+                let result = work(folder);
+                drop(free);
+                result
+            })
+            .await
+        });
+        match reading.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(error)) => Err(self.folder.ending("read", key, &error.to_string())),
+            None => Err(self.folder.ending("read", key, "the read was lost")),
+        }
     }
 
     /// Runs `work` on a blocking thread.
@@ -126,14 +138,7 @@ async fn blocking<T: Send + 'static>(
     let shared = Arc::clone(&folder);
     match tokio::task::spawn_blocking(move || work(&shared)).await {
         Ok(result) => result,
-        // The runtime is shutting down.
-        Err(error) => Err(StoreError::Unavailable {
-            action,
-            location: folder.location.clone(),
-            key: key.to_owned(),
-            attempts: 1,
-            reason: error.to_string(),
-        }),
+        Err(error) => Err(folder.ending(action, key, &error.to_string())),
     }
 }
 
@@ -144,6 +149,12 @@ impl Folder {
 
     fn path(&self, key: &str) -> PathBuf {
         self.root.join(key)
+    }
+
+    /// The runtime is shutting down.
+    fn ending(&self, action: &'static str, key: &str, reason: &str) -> StoreError {
+        let (location, key, reason) = (self.location.clone(), key.to_owned(), reason.to_owned());
+        StoreError::Unavailable { action, location, key, attempts: 1, reason }
     }
 
     fn check_there(&self) -> Result<(), StoreError> {
@@ -400,6 +411,44 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = FileStore::open_write("file:///journal", root.path()).await.unwrap();
         (root, store)
+    }
+
+    #[tokio::test]
+    async fn reads_that_nobody_waits_for_just_now_do_not_keep_others_from_reading() {
+        let (_root, store) = store().await;
+        store.put_new("a", Bytes::from_static(b"bytes")).await.unwrap();
+        let mut asked: Vec<_> = (0..3 * READERS).map(|_| store.get("a")).collect();
+        for read in &mut asked {
+            let _ = futures::poll!(read);
+        }
+        let alone = tokio::time::timeout(std::time::Duration::from_mins(1), store.get("a"));
+        assert_eq!(alone.await.expect("it is not kept waiting").unwrap(), "bytes");
+        for read in asked {
+            assert_eq!(read.await.unwrap(), "bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn so_many_threads_read_at_once_and_no_more() {
+        use std::sync::Barrier;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        let (_root, store) = store().await;
+        let (together, reading, most) = (Barrier::new(READERS), AtomicUsize::new(0), AtomicUsize::new(0));
+        let shared = Arc::new((together, reading, most));
+        let reads = (0..3 * READERS).map(|_| {
+            let shared = Arc::clone(&shared);
+            store.run_reader("a", move |_| {
+                let (together, reading, most) = &*shared;
+                most.fetch_max(reading.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                // None goes on before so many are here.
+                together.wait();
+                reading.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            })
+        });
+        futures::future::try_join_all(reads).await.unwrap();
+        assert_eq!(shared.2.load(Ordering::SeqCst), READERS);
     }
 
     fn mapped(kind: ErrorKind) -> StoreError {
