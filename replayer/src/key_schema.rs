@@ -13,6 +13,8 @@ use thiserror::Error;
 use crate::digest::to_plain;
 
 pub use select::KeySelection;
+#[cfg(test)]
+pub(crate) use select::tests;
 
 /// What is wrong with a key or a key schema.
 #[derive(Debug, Error)]

@@ -24,6 +24,8 @@ pub struct ChunkRef {
 pub struct BlockEntry {
     /// Key of its first record.
     pub first_key: Vec<u8>,
+    /// Whether the block before it has records of that key too.
+    pub continued: bool,
     /// Records in it.
     pub records: u64,
     /// First and last second; none when no record has one.
@@ -36,6 +38,13 @@ pub struct BlockEntry {
 pub(super) const FIRST_CHUNKS: usize = 3;
 
 impl BlockEntry {
+    /// Whether it has the first of all records of `key`, if there are any, and none of a key below: then nothing before it is needed
+    /// for the key or for those above.
+    #[must_use]
+    pub fn begins_with(&self, key: &[u8]) -> bool {
+        !self.continued && self.first_key == key
+    }
+
     /// Where it begins in the object.
     #[must_use]
     pub fn offset(&self) -> u64 {
@@ -142,7 +151,7 @@ fn encode_page(out: &mut Vec<u8>, entries: &[BlockEntry], first_second: Option<S
         put_length(out, shared);
         put_bytes(out, entry.first_key.get(shared..).unwrap_or_default());
         last = &entry.first_key;
-        put_varint(out, entry.records);
+        put_varint(out, entry.records.saturating_mul(2).saturating_add(u64::from(entry.continued)));
         match (entry.seconds, first_second) {
             (Some((first, end)), Some(base)) => {
                 put_varint(out, 1 + first.get().saturating_sub(base.get()));
@@ -227,15 +236,24 @@ pub(super) fn parse_page(
     let (mut offsets, mut records) = (page.data.each_ref().map(|data| data.start), 0u64);
     entries.reserve_exact(page.blocks);
     for number in 0..page.blocks {
-        let before = entries.last().map_or(&[][..], |entry| entry.first_key.as_slice());
-        let first_key = wire.shared_bytes(if number == 0 { &[] } else { before })?;
-        if first_key.as_slice() < before {
+        let before = entries.last().map(|entry| entry.first_key.as_slice());
+        let first_key = wire.shared_bytes(before.filter(|_| number > 0).unwrap_or_default())?;
+        if before.is_some_and(|before| first_key.as_slice() < before) {
             return Err(wire.malformed("blocks are not in the order of their keys"));
         }
         if number == 0 && !first_key.starts_with(&page.from_key) {
             return Err(wire.malformed("its first key is not what the top says"));
         }
+        let is_befores = before.is_some_and(|before| first_key == before);
         let entry = parse_entry(&mut wire, first_key, &mut offsets, kind, first_second)?;
+        if entry.continued {
+            let is_first = page.first_block.saturating_add(number) == 0;
+            if is_first || (number == 0 && entry.first_key != page.from_key) {
+                return Err(wire.malformed("a block that continues none"));
+            }
+        } else if is_befores {
+            return Err(wire.malformed("two blocks begin with one key"));
+        }
         records = records.saturating_add(entry.records);
         entries.push(entry);
     }
@@ -255,7 +273,8 @@ fn parse_entry(
     kind: RunKind,
     first_second: Option<Second>,
 ) -> Result<BlockEntry, Problem> {
-    let records = wire.varint()?;
+    let counted = wire.varint()?;
+    let (records, continued) = (counted / 2, counted % 2 == 1);
     if records == 0 {
         return Err(wire.malformed("a block without records"));
     }
@@ -281,5 +300,5 @@ fn parse_entry(
         chunks.push(ChunkRef { offset: *offset, stored, raw, crc32 });
         *offset = offset.saturating_add(length_u64(stored));
     }
-    Ok(BlockEntry { first_key, records, seconds, chunks })
+    Ok(BlockEntry { first_key, continued, records, seconds, chunks })
 }

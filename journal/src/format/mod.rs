@@ -34,7 +34,7 @@ pub(crate) use wire::shared_prefix;
 pub use writer::{EncodedRun, RunWriter, WriterOptions};
 
 /// Major version of the container.
-pub const MAJOR: u16 = 3;
+pub const MAJOR: u16 = 4;
 /// Minor version of the container.
 pub const MINOR: u16 = 0;
 /// Bytes of the header.

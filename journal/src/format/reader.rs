@@ -136,8 +136,9 @@ impl Tail {
         if self.footer.last_key.as_slice() < range.start.as_ref() {
             return 0..0;
         }
-        let first =
-            self.blocks.partition_point(|block| block.first_key.as_slice() < range.start.as_ref()).saturating_sub(1);
+        let below = self.blocks.partition_point(|block| block.first_key.as_slice() < range.start.as_ref());
+        let begins = self.blocks.get(below).is_some_and(|block| block.begins_with(&range.start));
+        let first = if begins { below } else { below.saturating_sub(1) };
         let end = self.blocks.partition_point(|block| block.first_key.as_slice() < range.end.as_ref());
         first.min(end)..end
     }

@@ -132,6 +132,19 @@ pub(super) fn encode(options: WriterOptions, records: &[ChangeRecord]) -> Encode
     RunWriter::encode(options, stream(), names(), records).unwrap()
 }
 
+/// Puts right the checksums of parts of a run that were changed, and of footer and trailer: that of each stands in the next one.
+pub(super) fn mend(bytes: &mut [u8], run: &[u8], parts: &[std::ops::Range<usize>]) {
+    let end = run.len() - TRAILER_BYTES;
+    let footer = usize::try_from(u64::from_le_bytes(run[end..end + 8].try_into().unwrap())).unwrap();
+    let parts: Vec<_> = parts.iter().cloned().chain([footer..end, end..end + 24]).collect();
+    let next = parts.iter().skip(1).cloned().chain(std::iter::once(end + 24..end + 28));
+    for (part, next) in parts.iter().zip(next) {
+        let [old, new] = [run, &*bytes].map(|bytes| crc32fast::hash(&bytes[part.clone()]).to_le_bytes());
+        let found = bytes[next.clone()].windows(4).position(|window| window == old).unwrap();
+        bytes[next.start + found..next.start + found + 4].copy_from_slice(&new);
+    }
+}
+
 pub(super) fn small(mut options: WriterOptions, block_bytes: usize) -> WriterOptions {
     options.block_bytes = block_bytes;
     options
@@ -343,13 +356,15 @@ fn a_tail_asks_for_more_until_it_has_all() {
 
 #[test]
 fn another_major_version_is_refused_as_such() {
-    let mut bytes = encode(WriterOptions::rows(), &history()).bytes;
-    bytes[8] = 4;
-    let crc = crc32fast::hash(&bytes[..12]);
-    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
-    let error = verify_object("test", &bytes).unwrap_err();
-    assert_eq!(error.problem, Problem::Version { found: 4, expected: 3 });
-    assert_eq!(crate::error::Classify::kind(&error), crate::error::Kind::Unsupported);
+    for found in [MAJOR - 1, MAJOR + 1, u16::MAX] {
+        let mut bytes = encode(WriterOptions::rows(), &history()).bytes;
+        bytes[8..10].copy_from_slice(&found.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..12]);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        let error = verify_object("test", &bytes).unwrap_err();
+        assert_eq!(error.problem, Problem::Version { found, expected: MAJOR });
+        assert_eq!(crate::error::Classify::kind(&error), crate::error::Kind::Unsupported);
+    }
 }
 
 #[test]
@@ -381,11 +396,11 @@ fn golden_runs_are_read_and_are_what_is_written_today() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let records: Vec<Owned> = history().iter().map(expected).collect();
     let fresh = [
-        ("rows-3.seg", encode(small(WriterOptions::rows(), 100), &history())),
-        ("columns-3.seg", encode(small(WriterOptions::columns(), 100), &history())),
-        ("snapshot-3.run", snapshot()),
-        ("fold-3.run", fold()),
-        ("timed-3.seg", timed()),
+        ("rows-4.seg", encode(small(WriterOptions::rows(), 100), &history())),
+        ("columns-4.seg", encode(small(WriterOptions::columns(), 100), &history())),
+        ("snapshot-4.run", snapshot()),
+        ("fold-4.run", fold()),
+        ("timed-4.seg", timed()),
     ];
     for (name, run) in fresh {
         if std::env::var_os("JOURNAL_ADD_FIXTURES").is_some() && !folder.join(name).exists() {

@@ -171,7 +171,8 @@ impl Block {
             chunks.push(ChunkRef { offset, stored: stored.len(), raw: raw.len(), crc32 });
             bytes.extend_from_slice(stored);
         }
-        let entry = BlockEntry { first_key: Vec::new(), records: self.records, seconds: None, chunks };
+        let entry =
+            BlockEntry { first_key: Vec::new(), continued: false, records: self.records, seconds: None, chunks };
         let mut cursor = BlockCursor::new("test", tail.footer.clone());
         cursor.load_from(&mut Decompressor::new()?, 0, &entry, &bytes, columns)?;
         let mut count = 0;

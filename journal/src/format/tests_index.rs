@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::tests::{encode, image, small};
+use super::tests::{encode, image, mend, small};
 use super::*;
 use crate::model::{ChangeKind, ChangeRecord, ItemKey, SequenceNumber};
 
@@ -67,6 +67,48 @@ fn a_key_is_found_by_the_top_and_the_pages_it_names() {
 }
 
 #[test]
+fn a_key_that_begins_a_block_is_looked_for_in_no_block_before() {
+    let run = many_blocks(200);
+    let Layout::Complete(tail) = read_tail("test", &run.bytes, run.size).unwrap() else { panic!() };
+    for number in 0..133 {
+        let key = format!("key {number:05}");
+        let blocks = tail.blocks_of_keys(&(Bytes::from(key.clone())..Bytes::from(key.clone() + "\0")));
+        let entries = &tail.blocks[blocks];
+        assert!(!entries.is_empty() && entries.iter().all(|entry| entry.first_key == key.as_bytes()), "{key}");
+        let continued: Vec<_> = entries.iter().map(|entry| entry.continued).collect();
+        assert_eq!(continued, [false, true][..entries.len()], "{key}");
+    }
+    let between = tail.blocks_of_keys(&(Bytes::from("key 00050x")..Bytes::from("key 00051")));
+    assert_eq!(tail.blocks[between].iter().map(|entry| entry.first_key.as_slice()).collect::<Vec<_>>(), [b"key 00050"]);
+}
+
+#[test]
+fn an_index_page_that_is_wrong_about_where_keys_go_on_is_refused() {
+    let run = many_blocks(70);
+    let (top, _) = top_of(&run);
+    let entries = top.tail("test", 0..3, &stored(&run, top.place_of(&(0..3)))).unwrap().blocks;
+    let parsed = |change: &dyn Fn(&mut Vec<super::index::BlockEntry>)| {
+        let mut entries = entries.as_ref().clone();
+        change(&mut entries);
+        // As if the block before the second page ended far below it: that page begins with a part of its key.
+        let ends = [b"key 0001".to_vec(), entries[63].first_key.clone()];
+        let (pages, top) = super::index::encode(&entries, &ends, None);
+        let mut found = Vec::new();
+        for page in super::index::parse_top(&top, 0).unwrap() {
+            let bytes = &pages[usize::try_from(page.place.start).unwrap()..usize::try_from(page.place.end).unwrap()];
+            super::index::parse_page(&mut found, &page, bytes, RunKind::Columns, None)?;
+        }
+        Ok::<_, Problem>(found)
+    };
+    assert_eq!(&parsed(&|_| ()).unwrap(), entries.as_ref());
+    assert!(entries[1].continued && !entries[2].continued);
+    let message = |change: &dyn Fn(&mut Vec<super::index::BlockEntry>)| parsed(change).unwrap_err().to_string();
+    assert!(message(&|entries| entries[0].continued = true).contains("continues none"));
+    assert!(message(&|entries| entries[1].continued = false).contains("begin with one key"));
+    assert!(message(&|entries| entries[32].continued = true).contains("continues none"));
+}
+
+#[test]
 fn every_flipped_bit_of_an_index_page_is_a_typed_error_of_that_page_alone() {
     let run = many_blocks(70);
     let (top, _) = top_of(&run);
@@ -80,6 +122,29 @@ fn every_flipped_bit_of_an_index_page_is_a_typed_error_of_that_page_alone() {
     assert!(top.tail("test", 1..2, &bytes[1..]).is_err());
     assert!(top.tail("test", 0..2, &bytes).is_err());
     assert_eq!(top.tail("test", 1..2, &bytes).unwrap().first_block, 32);
+}
+
+#[test]
+fn an_index_that_lies_about_where_keys_go_on_is_found() {
+    let run = many_blocks(70);
+    let (top, _) = top_of(&run);
+    let place = top.place_of(&(0..3));
+    let [from, end] = [place.start, place.end].map(|at| usize::try_from(at).unwrap());
+    let mut entries = top.tail("test", 0..3, &run.bytes[from..end]).unwrap().blocks.as_ref().clone();
+    // A record a block.
+    let last_keys = [31, 63].map(|at: usize| entries[at].first_key.clone());
+    assert_eq!(super::index::encode(&entries, &last_keys, None).0, run.bytes[from..end]);
+    entries[2].continued = true;
+    let mut bytes = run.bytes.clone();
+    bytes[from..end].copy_from_slice(&super::index::encode(&entries, &last_keys, None).0);
+    let page = top.place_of(&(0..1));
+    let footer =
+        usize::try_from(u64::from_le_bytes(bytes[bytes.len() - TRAILER_BYTES..][..8].try_into().unwrap())).unwrap();
+    let parts =
+        [from..from + usize::try_from(page.end - page.start).unwrap(), footer - run.footer.index_top_length..footer];
+    mend(&mut bytes, &run.bytes, &parts);
+    let error = verify_object("test", &bytes).unwrap_err();
+    assert!(error.to_string().contains("about whether the block before has its first key"), "{error}");
 }
 
 #[test]

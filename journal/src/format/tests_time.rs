@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::tests::{encode, image, small};
+use super::tests::{encode, image, mend, small};
 use super::*;
 use crate::model::{ChangeKind, ChangeRecord, ItemKey, Second, SequenceNumber};
 
@@ -160,19 +160,7 @@ fn a_time_index_that_lies_is_found() {
     // A small gap in place of another leaves all lengths as they were.
     let gap = (at(page.start)..at(page.end)).find(|at| (2..0x7F).contains(&bytes[*at])).unwrap();
     bytes[gap] -= 1;
-    let replace = |bytes: &mut Vec<u8>, place: &std::ops::Range<usize>, old: u32, new: u32| {
-        let found = bytes[place.clone()].windows(4).position(|window| window == old.to_le_bytes()).unwrap();
-        bytes[place.start + found..place.start + found + 4].copy_from_slice(&new.to_le_bytes());
-    };
-    let crc = |bytes: &[u8], place: &std::ops::Range<usize>| crc32fast::hash(&bytes[place.clone()]);
-    let end = bytes.len() - TRAILER_BYTES;
-    let footer = usize::try_from(u64::from_le_bytes(bytes[end..end + 8].try_into().unwrap())).unwrap();
-    let parts = [at(page.start)..at(page.end), at(directory.start)..at(directory.end), footer..end, end..end + 24];
-    let into = [parts[1].clone(), parts[2].clone(), parts[3].clone(), end + 24..end + 28];
-    for (part, into) in parts.iter().zip(into) {
-        let (old, new) = (crc(&run.bytes, part), crc(&bytes, part));
-        replace(&mut bytes, &into, old, new);
-    }
+    mend(&mut bytes, &run.bytes, &[at(page.start)..at(page.end), at(directory.start)..at(directory.end)]);
     let error = verify_object("test", &bytes).unwrap_err();
     assert!(matches!(error.problem, Problem::Malformed { part: "time index", .. }), "{error}");
 }

@@ -145,6 +145,9 @@ impl Check<'_> {
             Some((key, _)) if key.as_slice() > record.key => return fail("its records are not in order"),
             _ => false,
         };
+        if first && same_key != entry.continued {
+            return fail("the index is wrong about whether the block before has its first key too");
+        }
         if first && footer.kind != RunKind::Rows && same_key != self.goes_on {
             return fail("its first key is not what the block before says");
         }

@@ -70,6 +70,8 @@ pub struct RunWriter {
     compressor: Compressor,
     block: BlockBuilder,
     blocks: Vec<BlockEntry>,
+    /// Whether the block that is gathered begins with the last key of the one before.
+    continued: bool,
     /// The last key of each full page of the index.
     page_ends: Vec<Vec<u8>>,
     out: Vec<u8>,
@@ -124,6 +126,7 @@ impl RunWriter {
             base: Base { sequence: first_sequence, second: first_second },
             compressor,
             blocks: Vec::new(),
+            continued: false,
             page_ends: Vec::new(),
             out: header,
             second: Vec::new(),
@@ -304,6 +307,7 @@ impl RunWriter {
         let chunks = refs;
         self.blocks.push(BlockEntry {
             first_key: self.block.first_key.clone(),
+            continued: std::mem::replace(&mut self.continued, goes_on),
             records: self.block.records,
             seconds: self.block.seconds,
             chunks,

@@ -74,7 +74,9 @@ impl Blocks {
                 |number: &usize| self.tail.blocks.get(*number).is_some_and(|block| block.first_key.as_slice() < key);
             self.numbers.partition_point(is_below)
         };
-        let (first, end) = (below(keys.start).saturating_sub(1), below(keys.end));
+        let (start, end) = (below(keys.start), below(keys.end));
+        let begins = self.entry(start).is_some_and(|(_, block)| block.begins_with(keys.start));
+        let first = if begins { start } else { start.saturating_sub(1) };
         first.min(end)..end
     }
 

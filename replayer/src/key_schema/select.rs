@@ -183,13 +183,14 @@ fn parse_json(text: &str) -> Result<Attributes, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use journal::Classify as _;
     use journal::documents::{KeySchemaElement, TableDocument};
     use journal::model::{KeyAttributes, Second, StreamArn, TableName};
 
-    fn schema(types: &[(&str, &str, &str)]) -> KeySchema {
+    /// Of a table whose key attributes have these names, roles and types.
+    pub(crate) fn schema(types: &[(&str, &str, &str)]) -> KeySchema {
         let document = TableDocument {
             table: TableName::parse("notes-table-dev").unwrap(),
             stream_arn: StreamArn::parse("arn:aws:dynamodb:us-east-1:0:table/notes-table-dev/stream/1").unwrap(),

@@ -105,8 +105,8 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use journal::documents::{KeySchemaElement, TableDocument};
-    use journal::model::{AttributeValue, ItemKey, KeyAttribute, KeyAttributes, KeyType, Second, StreamArn, TableName};
+    use crate::key_schema::tests::schema as schema_of;
+    use journal::model::{AttributeValue, ItemKey, KeyAttribute, KeyAttributes, KeyType};
 
     fn schema() -> KeySchema {
         let names = vec![KeyAttribute { name: "noteId".to_owned(), key_type: KeyType::S }];
@@ -163,26 +163,7 @@ mod tests {
 
     #[test]
     fn a_prefix_of_a_partition_key_that_is_not_the_first_by_name_is_looked_for_in_each_key() {
-        let element = |name: &str, role: &str| KeySchemaElement {
-            name: name.to_owned(),
-            role: role.to_owned(),
-            key_type: "S".to_owned(),
-        };
-        let document = TableDocument {
-            table: TableName::parse("notes").unwrap(),
-            stream_arn: StreamArn::parse("arn:aws:dynamodb:x:0:table/notes/stream/1").unwrap(),
-            table_id: None,
-            key_schema: vec![element("pk", "HASH"), element("at", "RANGE")],
-            stream_view_type: "NEW_AND_OLD_IMAGES".to_owned(),
-            created_milliseconds: None,
-            described_at: Second::MIN,
-            description: serde_json::Value::Null,
-            time_to_live: None,
-            tags: None,
-            point_in_time_recovery: None,
-            not_read: Vec::new(),
-        };
-        let schema = KeySchema::of_table(&document).unwrap();
+        let schema = schema_of(&[("pk", "HASH", "S"), ("at", "RANGE", "S")]);
         let choice = Choice::parse(&["5b*".to_owned()], &[], &schema).unwrap();
         let has = |pk: &str| {
             let key = Attributes::from([("at".to_owned(), text("5b")), ("pk".to_owned(), text(pk))]);

@@ -140,15 +140,14 @@ impl World {
         Runs::writing(Arc::<MemoryStore>::clone(&self.store))
     }
 
+    /// Carries out runs, and tells nobody how far it is.
+    fn rewind<'a>(&self, runs: &'a Runs, options: &'a ApplyOptions, interrupt: &'a Interrupt) -> Rewind<'a> {
+        Rewind { runs, table: Arc::<FakeTable>::clone(&self.table), options, interrupt, progress: &|_, _| {} }
+    }
+
     async fn apply_with(&self, run: &str, plan: &mut Plan, options: &ApplyOptions) -> Result<RewindReport, Error> {
         let (runs, interrupt) = (self.runs(), Interrupt::never());
-        let rewind = Rewind {
-            runs: &runs,
-            table: Arc::<FakeTable>::clone(&self.table),
-            options,
-            interrupt: &interrupt,
-            progress: &|_, _| {},
-        };
+        let rewind = self.rewind(&runs, options, &interrupt);
         let document = rewind.begin(run, plan).await?;
         rewind.carry_out(&document, false).await
     }
@@ -374,8 +373,7 @@ async fn what_a_stopped_run_did_not_begin_is_neither_taken_back_nor_taken_for_it
     // Somebody else mends an item of the second step meanwhile.
     world.put("e", Some(note("good", 1)));
     let (runs, never) = (world.runs(), Interrupt::never());
-    let table = Arc::<FakeTable>::clone(&world.table);
-    let rewind = Rewind { runs: &runs, table, options: &one_by_one, interrupt: &never, progress: &|_, _| {} };
+    let rewind = world.rewind(&runs, &one_by_one, &never);
     let report = rewind.carry_out(&runs.load("run-1").await.unwrap(), true).await.unwrap();
     assert_eq!((report.written(), report.already, report.clashes), (3, 1, 1), "{report:?}");
     let mut back = world.undo("run-1").await;
@@ -492,13 +490,7 @@ async fn kill_and_go_on(table_after: Option<u64>, store_after: Option<u64>, then
     let store = Arc::new(FaultyStore::new(Arc::<MemoryStore>::clone(&world.store), faults));
     let runs = Runs::writing(store);
     let (interrupt, options) = (Interrupt::never(), options());
-    let rewind = Rewind {
-        runs: &runs,
-        table: Arc::<FakeTable>::clone(&world.table),
-        options: &options,
-        interrupt: &interrupt,
-        progress: &|_, _| {},
-    };
+    let rewind = world.rewind(&runs, &options, &interrupt);
     let begun = rewind.begin("run-1", &mut plan).await;
     let ended = match &begun {
         Ok(document) => rewind.carry_out(document, false).await.is_ok(),

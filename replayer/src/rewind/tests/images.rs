@@ -75,13 +75,7 @@ async fn a_run_overwrites_only_if_it_was_begun_so() {
         let (runs, interrupt) = (world.runs(), Interrupt::never());
         let begun = ApplyOptions { overwrite, ..options() };
         let other = ApplyOptions { overwrite: !overwrite, ..options() };
-        let rewind = Rewind {
-            runs: &runs,
-            table: Arc::<FakeTable>::clone(&world.table),
-            options: &begun,
-            interrupt: &interrupt,
-            progress: &|_, _| {},
-        };
+        let rewind = world.rewind(&runs, &begun, &interrupt);
         let document = rewind.begin("run-1", &mut plan).await.unwrap();
         let report = Rewind { options: &other, ..rewind.clone() }.carry_out(&document, true).await.unwrap();
         assert_eq!((report.conflicts, report.overwritten), (u64::from(!overwrite), u64::from(overwrite)));

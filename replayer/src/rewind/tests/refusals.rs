@@ -60,13 +60,7 @@ async fn a_run_is_never_carried_out_on_another_table_of_the_name() {
     let mut plan = world.plan(&request()).await.unwrap();
     let runs = world.runs();
     let (interrupt, options) = (Interrupt::never(), options());
-    let rewind = Rewind {
-        runs: &runs,
-        table: Arc::<FakeTable>::clone(&world.table),
-        options: &options,
-        interrupt: &interrupt,
-        progress: &|_, _| {},
-    };
+    let rewind = world.rewind(&runs, &options, &interrupt);
     let document = rewind.begin("run-1", &mut plan).await.unwrap();
     world.table.lock().id = Some("two".to_owned());
     let error = rewind.carry_out(&document, false).await.unwrap_err();
@@ -91,17 +85,12 @@ async fn a_stop_leaves_a_run_that_goes_on() {
     let runs = world.runs();
     let (interrupt, options) = (Interrupt::manual(), ApplyOptions { concurrency: 1, ..options() });
     let asked = interrupt.clone();
-    let rewind = Rewind {
-        runs: &runs,
-        table: Arc::<FakeTable>::clone(&world.table),
-        options: &options,
-        interrupt: &interrupt,
-        progress: &move |done, _| {
-            if done == 2 {
-                asked.trigger();
-            }
-        },
+    let stop = move |done, _| {
+        if done == 2 {
+            asked.trigger();
+        }
     };
+    let rewind = Rewind { progress: &stop, ..world.rewind(&runs, &options, &interrupt) };
     let document = rewind.begin("run-1", &mut plan).await.unwrap();
     let error = rewind.carry_out(&document, false).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Interrupted);
@@ -141,9 +130,7 @@ async fn a_step_that_somebody_else_has_done_otherwise_is_told() {
 async fn begun(world: &World, run: &str, options: &ApplyOptions) -> RunDocument {
     let mut plan = world.plan(&request()).await.unwrap();
     let (runs, interrupt) = (world.runs(), Interrupt::never());
-    let table = Arc::<FakeTable>::clone(&world.table);
-    let rewind = Rewind { runs: &runs, table, options, interrupt: &interrupt, progress: &|_, _| {} };
-    rewind.begin(run, &mut plan).await.unwrap()
+    world.rewind(&runs, options, &interrupt).begin(run, &mut plan).await.unwrap()
 }
 
 #[tokio::test]
