@@ -40,6 +40,7 @@ pub mod source;
 pub mod status;
 pub mod store;
 pub mod table;
+mod task;
 #[cfg(feature = "trigger")]
 pub mod trigger;
 pub mod upkeep;

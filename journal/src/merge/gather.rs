@@ -20,6 +20,7 @@ use crate::cut::{Cut, Position};
 use crate::error::{Kind, Result};
 use crate::format::{Columns, Decompressor, RunKind as FormatKind, TAIL_BYTES, shared_prefix};
 use crate::model::SequenceNumber;
+use crate::task::own_task;
 
 /// Requests under way while runs are opened.
 const OPENING: usize = 16;
@@ -90,7 +91,13 @@ impl Job {
         };
         let opening = inputs.iter().map(|input| {
             let opened = open::open(store.clone(), (*input).clone(), scan.clone(), opening);
-            async move { opened.await.map_err(|error| (input.key.clone(), error)) }
+            let (handle, key) = (&handle, input.key.clone());
+            // They go on while one of them is read.
+            async move {
+                let opened = own_task(handle, opened).await;
+                let opened = opened.unwrap_or_else(|reason| Err(MergeError::Thread { reason }.into()));
+                opened.map_err(|error| (key, error))
+            }
         });
         // Fewer at once when the budget is small: each may hold a whole small object.
         let at_once = (budget / usize::try_from(WHOLE_BYTES_MAX).unwrap_or(1) / 4).clamp(1, OPENING);

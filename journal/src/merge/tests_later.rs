@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use super::*;
 use crate::cut::Position;
-use crate::format::{RunWriter, WriterOptions};
+use crate::format::{Columns, RunWriter, WriterOptions};
 use crate::model::{
     ChangeKind, ChangeRecord, Image, ItemKey, KeyAttribute, KeyAttributes, KeyType, SequenceNumber, StreamArn,
 };
-use crate::store::WriteStore as _;
 use crate::store::memory::{FaultPlan, FaultyStore, MemoryStore, OperationName};
+use crate::store::{ListPage, ObjectVersion, StoreError, WriteStore as _};
 
 const RUNS: u64 = 5;
 /// Keys from the first of a run to the first of the next one.
@@ -43,6 +43,10 @@ fn insert(key: u64, sequence: u64) -> ChangeRecord {
 /// Runs above the bound to which objects are fetched whole. The last key of each is the first of the next one: a record of each has the
 /// key, and another is in both.
 async fn runs() -> (Arc<FaultyStore>, Vec<RunInput>, Vec<u64>) {
+    runs_of(WriterOptions::columns()).await
+}
+
+async fn runs_of(options: WriterOptions) -> (Arc<FaultyStore>, Vec<RunInput>, Vec<u64>) {
     let names = KeyAttributes::new(vec![KeyAttribute { name: "id".to_owned(), key_type: KeyType::S }]).unwrap();
     let stream = StreamArn::parse("arn:aws:dynamodb:x:0:table/notes/stream/1").unwrap();
     let (store, mut inputs, mut sequences) = (MemoryStore::default(), Vec::new(), Vec::new());
@@ -55,7 +59,7 @@ async fn runs() -> (Arc<FaultyStore>, Vec<RunInput>, Vec<u64>) {
             records.insert(1, insert(first, 10 * first + 9));
         }
         sequences.extend(records.iter().map(|record| record.sequence.to_string().parse::<u64>().unwrap()));
-        let options = WriterOptions { block_bytes: 32 << 10, ..WriterOptions::columns() };
+        let options = WriterOptions { block_bytes: 32 << 10, ..options };
         let run = RunWriter::encode(options, stream.clone(), names.clone(), &records).unwrap();
         let key = format!("run-{}", inputs.len());
         assert!(run.size > super::open::WHOLE_BYTES_MAX);
@@ -124,5 +128,76 @@ async fn no_key_is_lost_where_runs_meet_whatever_range_is_read() {
         .unwrap();
         let expected: Vec<u64> = last.range(range.clone()).map(|(_, sequence)| *sequence).collect();
         assert_eq!(*found.lock().unwrap(), expected, "{range:?}");
+    }
+}
+
+/// A store that reads one object at a time, and is asked in order.
+#[derive(Debug)]
+struct OneByOne {
+    inner: Arc<FaultyStore>,
+    place: tokio::sync::Semaphore,
+}
+
+impl OneByOne {
+    async fn wait(&self) -> tokio::sync::SemaphorePermit<'_> {
+        let place = self.place.acquire().await.unwrap();
+        tokio::task::yield_now().await;
+        place
+    }
+}
+
+#[async_trait::async_trait]
+impl ReadStore for OneByOne {
+    fn location(&self) -> &str {
+        self.inner.location()
+    }
+
+    async fn get(&self, key: &str) -> std::result::Result<Bytes, StoreError> {
+        let _place = self.wait().await;
+        self.inner.get(key).await
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> std::result::Result<Bytes, StoreError> {
+        let _place = self.wait().await;
+        self.inner.get_range(key, range).await
+    }
+
+    async fn get_tail(&self, key: &str, length: u64) -> std::result::Result<(Bytes, u64), StoreError> {
+        let _place = self.wait().await;
+        self.inner.get_tail(key, length).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>) -> std::result::Result<ListPage, StoreError> {
+        self.inner.list(prefix, after).await
+    }
+
+    async fn list_folders(&self, folder: &str) -> std::result::Result<Vec<String>, StoreError> {
+        self.inner.list_folders(folder).await
+    }
+
+    async fn list_versions(&self, prefix: &str) -> std::result::Result<Vec<ObjectVersion>, StoreError> {
+        self.inner.list_versions(prefix).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_are_opened_ahead_do_not_keep_the_one_at_hand_from_being_read() {
+    for options in [WriterOptions::rows(), WriterOptions::columns()] {
+        let (store, inputs, mut expected) = runs_of(options).await;
+        expected.dedup();
+        let store = Arc::new(OneByOne { inner: store, place: tokio::sync::Semaphore::new(1) });
+        for columns in [Columns::Keys, Columns::All] {
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let found = seen.clone();
+            let visit = move |record: RecordRef<'_>| {
+                found.lock().unwrap().push(record.sequence.to_string().parse::<u64>().unwrap());
+                Ok(true)
+            };
+            let scan = RecordScan { columns, ..RecordScan::default() };
+            let scanning = scan_records(store.clone(), inputs.clone(), scan, MergeOptions::default(), visit);
+            let ended = tokio::time::timeout(std::time::Duration::from_mins(1), scanning).await;
+            let _ = ended.expect("nobody waits for ever").unwrap();
+            assert_eq!(*seen.lock().unwrap(), expected);
+        }
     }
 }

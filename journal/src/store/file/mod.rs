@@ -17,11 +17,12 @@ use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use self::place::{Placed, Placer};
 use super::{ListPage, ObjectMeta, ObjectVersion, PutOutcome, ReadStore, StoreError, WriteStore, key};
+use crate::task::own_task;
 
 /// How many objects a page of a listing holds, as in S3.
 const PAGE_OBJECTS_MAX: usize = 1000;
@@ -98,10 +99,8 @@ impl FileStore {
         work: impl FnOnce(&Folder) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (folder, readers, own_key) = (Arc::clone(&self.folder), Arc::clone(&self.readers), key.to_owned());
-        // A task of its own, which ends with the call: who asks for several objects and then waits for another one alone does not poll
-        // the others meanwhile, and a place that one of them was given would never be free again.
-        let mut reading = JoinSet::new();
-        reading.spawn(async move {
+        let handle = Handle::current();
+        let reading = own_task(&handle, async move {
             // It fails when it is closed alone, which nobody does.
             let free = readers.acquire_owned().await;
             blocking(folder, "read", &own_key, move |folder| {
@@ -111,11 +110,7 @@ impl FileStore {
             })
             .await
         });
-        match reading.join_next().await {
-            Some(Ok(result)) => result,
-            Some(Err(error)) => Err(self.folder.ending("read", key, &error.to_string())),
-            None => Err(self.folder.ending("read", key, "the read was lost")),
-        }
+        reading.await.unwrap_or_else(|reason| Err(self.folder.ending("read", key, reason)))
     }
 
     /// Runs `work` on a blocking thread.
@@ -138,7 +133,7 @@ async fn blocking<T: Send + 'static>(
     let shared = Arc::clone(&folder);
     match tokio::task::spawn_blocking(move || work(&shared)).await {
         Ok(result) => result,
-        Err(error) => Err(folder.ending(action, key, &error.to_string())),
+        Err(error) => Err(folder.ending(action, key, error.to_string())),
     }
 }
 
@@ -152,8 +147,8 @@ impl Folder {
     }
 
     /// The runtime is shutting down.
-    fn ending(&self, action: &'static str, key: &str, reason: &str) -> StoreError {
-        let (location, key, reason) = (self.location.clone(), key.to_owned(), reason.to_owned());
+    fn ending(&self, action: &'static str, key: &str, reason: String) -> StoreError {
+        let (location, key) = (self.location.clone(), key.to_owned());
         StoreError::Unavailable { action, location, key, attempts: 1, reason }
     }
 
