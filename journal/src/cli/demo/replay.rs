@@ -1,6 +1,6 @@
 //! Runs the program `replay` that lies beside this one: the write side does not depend on the read side.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
@@ -20,16 +20,22 @@ pub(super) struct Replay {
     endpoint: String,
 }
 
+/// Where `replay` lies beside a program: what the name has behind `journal`, such as an ending or a version, it has too, so that both are of
+/// one build.
+fn beside(own: &Path) -> PathBuf {
+    let rest = own.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("journal"));
+    own.with_file_name(format!("replay{}", rest.unwrap_or(std::env::consts::EXE_SUFFIX)))
+}
+
 impl Replay {
     /// Looks for the program.
     ///
     /// # Errors
     /// When it is not beside this one.
     pub(super) fn find() -> Result<PathBuf, DemoError> {
-        let name = format!("replay{}", std::env::consts::EXE_SUFFIX);
         let own = std::env::current_exe();
         let own = own.map_err(|source| DemoError::Run { path: PathBuf::from("journal"), source })?;
-        let path = own.with_file_name(name);
+        let path = beside(&own);
         if path.is_file() { Ok(path) } else { Err(DemoError::NoReplay { path }) }
     }
 
@@ -60,5 +66,23 @@ impl Replay {
         }
         let command = format!("replay {}", arguments.join(" "));
         Err(DemoError::Replay { command, status: output.status, printed: printed.trim().to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replay_is_looked_for_under_the_name_that_goes_with_ones_own() {
+        for (own, expected) in [
+            ("bin/journal", "bin/replay"),
+            ("bin/journal.exe", "bin/replay.exe"),
+            ("bin/journal-1.2", "bin/replay-1.2"),
+            ("target/debug/journal-under-test", "target/debug/replay-under-test"),
+        ] {
+            assert_eq!(beside(Path::new(own)), Path::new(expected));
+        }
+        assert_eq!(beside(Path::new("bin/j")), Path::new("bin/replay").with_extension(std::env::consts::EXE_EXTENSION));
     }
 }
