@@ -83,6 +83,36 @@ fn a_key_that_begins_a_block_is_looked_for_in_no_block_before() {
 }
 
 #[test]
+fn a_key_ends_before_its_block_does_unless_it_goes_on_for_a_quarter_of_it() {
+    let record = |key: &str, number: u64| ChangeRecord {
+        key: ItemKey::from_bytes(Bytes::from(key.to_owned())),
+        sequence: SequenceNumber::parse(&format!("1000000000000000000{number:05}")).unwrap(),
+        second: None,
+        kind: ChangeKind::Insert,
+        old: None,
+        new: Some(image(&"x".repeat(400))),
+        user: None,
+    };
+    // Blocks are full with the first record of `b`.
+    let blocks = |of_b: u64| {
+        let records: Vec<_> = (0..9)
+            .map(|number| record(&format!("a{number}"), number))
+            .chain((0..of_b).map(|number| record("b", 10 + number)))
+            .chain([record("c", 5)])
+            .collect();
+        let run = encode(small(WriterOptions::columns(), 4000), &records);
+        let Layout::Complete(tail) = read_tail("test", &run.bytes, run.size).unwrap() else { panic!() };
+        let key = tail.blocks_of_keys(&(Bytes::from("b")..Bytes::from("b\0")));
+        (key.len(), tail.blocks.iter().map(|block| (block.records, block.continued)).collect::<Vec<_>>())
+    };
+    assert_eq!(blocks(1), (1, vec![(10, false), (1, false)]));
+    assert_eq!(blocks(2), (1, vec![(11, false), (1, false)]));
+    assert_eq!(blocks(5), (1, vec![(14, false), (1, false)]));
+    let (of_b, counts) = blocks(60);
+    assert!(of_b > 1 && counts[0].0 < 25 && counts[1].1, "{counts:?}");
+}
+
+#[test]
 fn an_index_page_that_is_wrong_about_where_keys_go_on_is_refused() {
     let run = many_blocks(70);
     let (top, _) = top_of(&run);

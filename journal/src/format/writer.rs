@@ -19,7 +19,8 @@ pub struct WriterOptions {
     pub kind: RunKind,
     /// zstd level, 1 to 19.
     pub level: i32,
-    /// A block ends with the record that brings its raw bytes to this.
+    /// A block ends with the record that brings its raw bytes to this; where the key's records go on, with the key's last one,
+    /// or with the one that brings them to a quarter more.
     pub block_bytes: usize,
     /// Whether a key filter is written.
     pub filter: bool,
@@ -45,6 +46,11 @@ impl WriterOptions {
     #[must_use]
     pub fn snapshot() -> Self {
         Self { kind: RunKind::Snapshot, time_index: false, ..Self::columns() }
+    }
+
+    /// Where a block ends within a key.
+    fn most_block_bytes(&self) -> usize {
+        self.block_bytes.saturating_add(self.block_bytes / 4)
     }
 }
 
@@ -191,9 +197,13 @@ impl RunWriter {
             return Err(encode_error("a record of the wrong sort for this run".to_owned()));
         }
         // Full since the record before: whether its key goes on is known only now.
-        if self.block.fill() >= self.options.block_bytes {
+        let fill = self.block.fill();
+        if fill >= self.options.block_bytes {
             let goes_on = self.block.ends_with(record.key);
-            self.flush_block(goes_on)?;
+            // One who looks for a key that ends with its block reads that block alone.
+            if !goes_on || fill >= self.options.most_block_bytes() {
+                self.flush_block(goes_on)?;
+            }
         }
         let known = record.kind != RecordKind::Item || record.sequence != SequenceNumber::MIN;
         if (known && record.sequence < self.base.sequence)
@@ -204,7 +214,7 @@ impl RunWriter {
         let mut scratch = std::mem::take(&mut self.scratch);
         let old = record.old.bytes(&mut scratch);
         let raw = record.key.len() + record.new.map_or(0, <[u8]>::len) + old.map_or(0, <[u8]>::len) + 128;
-        if raw > CHUNK_RAW_MAX.saturating_sub(self.options.block_bytes.saturating_mul(SUPERSEDED_SHARE)) {
+        if raw > CHUNK_RAW_MAX.saturating_sub(self.options.most_block_bytes().saturating_mul(SUPERSEDED_SHARE)) {
             return Err(encode_error(format!("a record of {raw} bytes")));
         }
         let user = record.user.map(|user| self.user_number(user));
