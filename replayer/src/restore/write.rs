@@ -1,6 +1,6 @@
 //! Writing items in the order of their keys: batches, retries, the pace, and how far all of them are in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +21,10 @@ use crate::digest::ItemHash;
 use crate::state::{EncodedItem, Flow, StateError, visit_encoded};
 use crate::table_write::{ATTEMPTS_MAX, SharedPace};
 
-/// Batches that wait for a request to end.
-const WAITING_MAX: usize = 4;
+/// Batches that are handed over at once: whoever reads items sleeps while the table takes them, and is not woken for each request.
+const TOGETHER_MAX: usize = 8;
+/// Bytes of these bodies, unless one batch alone has more.
+const TOGETHER_BYTES: usize = 1 << 20;
 /// How often the run file says how far all items are in.
 const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 
@@ -57,7 +59,9 @@ struct Feeder {
     last_key: Vec<u8>,
     /// What is not written lands here.
     passed_over: Vec<u8>,
-    sender: mpsc::Sender<Outgoing>,
+    /// Full batches that are not handed over yet, and bytes of their bodies.
+    together: (Vec<Outgoing>, usize),
+    sender: mpsc::Sender<Vec<Outgoing>>,
 }
 
 impl Feeder {
@@ -77,7 +81,7 @@ impl Feeder {
             Ok::<_, Error>((told.plain_key, capacity_units(told.bytes)))
         })?;
         let hash = hash.ok_or(StateError::Lost)?;
-        let sent = full.map(|batch| self.sender.blocking_send(Outgoing { last_key: self.last_key.clone(), batch }));
+        let sent = full.and_then(|batch| self.gather(batch)).map(|together| self.sender.blocking_send(together));
         // The writer is gone only when it failed; its error is the one to tell.
         let flow = if sent.is_none_or(|sent| sent.is_ok()) { Flow::Continue } else { Flow::Enough };
         self.last_key.clear();
@@ -85,11 +89,21 @@ impl Feeder {
         Ok((flow, hash))
     }
 
+    /// Keeps a full batch; gives all that are kept when they are enough to be handed over.
+    fn gather(&mut self, batch: PutBatch) -> Option<Vec<Outgoing>> {
+        let (batches, bytes) = &mut self.together;
+        *bytes += batch.body().len();
+        batches.push(Outgoing { last_key: self.last_key.clone(), batch });
+        (batches.len() >= TOGETHER_MAX || *bytes >= TOGETHER_BYTES).then(|| std::mem::take(&mut self.together).0)
+    }
+
     /// Sends what is left; gives the state's digest.
     async fn finish(mut self) -> GroupedDigest {
-        if let Some(batch) = self.builder.finish() {
+        let (mut batches, _) = self.together;
+        batches.extend(self.builder.finish().map(|batch| Outgoing { last_key: self.last_key, batch }));
+        if !batches.is_empty() {
             // As above.
-            let _ = self.sender.send(Outgoing { last_key: self.last_key, batch }).await;
+            let _ = self.sender.send(batches).await;
         }
         self.digest
     }
@@ -102,7 +116,7 @@ pub(super) async fn write(restore: &Restore<'_>, run: &mut RunFile, survey: Surv
     };
     (restore.progress)(Step::Writing, survey.confirmed, Some(survey.items));
     let target = run.target().clone();
-    let (sender, receiver) = mpsc::channel::<Outgoing>(WAITING_MAX);
+    let (sender, receiver) = mpsc::channel(1);
     let feeder = Feeder {
         digest: GroupedDigest::default(),
         splicer: Splicer::new(schema.attributes(), Spelling::DynamoDb),
@@ -110,6 +124,7 @@ pub(super) async fn write(restore: &Restore<'_>, run: &mut RunFile, survey: Surv
         confirmed: run.confirmed(),
         last_key: Vec::new(),
         passed_over: Vec::new(),
+        together: Default::default(),
         sender,
     };
     let visit = async {
@@ -163,13 +178,24 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes all that comes; gives the number of items, and the units taken and turned away.
-    async fn drain(mut self, mut receiver: mpsc::Receiver<Outgoing>, pace: &SharedPace) -> Result<(u64, (u64, u64))> {
+    async fn drain(
+        mut self,
+        mut receiver: mpsc::Receiver<Vec<Outgoing>>,
+        pace: &SharedPace,
+    ) -> Result<(u64, (u64, u64))> {
         let Restore { service, options, .. } = self.restore;
         // On this task alone: a request takes far less to make than to be answered, and no thread need be woken for it.
         let mut under_way = FuturesUnordered::new();
+        let mut waiting = VecDeque::new();
         let mut last_saved = Instant::now();
         let mut last_key: Option<Vec<u8>> = None;
         let mut result: Result<()> = loop {
+            while pace.has_room(under_way.len(), options.concurrency)
+                && let Some(outgoing) = waiting.pop_front()
+            {
+                under_way.push(put_all(&**service, options.pause, pace, self.sent, outgoing));
+                self.sent += 1;
+            }
             tokio::select! {
                 biased;
                 Some(done) = under_way.next(), if !under_way.is_empty() => {
@@ -184,11 +210,8 @@ impl<'a> Writer<'a> {
                         last_saved = Instant::now();
                     }
                 }
-                outgoing = receiver.recv(), if pace.has_room(under_way.len(), options.concurrency) => match outgoing {
-                    Some(outgoing) => {
-                        under_way.push(put_all(&**service, options.pause, pace, self.sent, outgoing));
-                        self.sent += 1;
-                    }
+                together = receiver.recv(), if waiting.is_empty() => match together {
+                    Some(together) => waiting.extend(together),
                     None => break Ok(()),
                 },
             }
@@ -288,7 +311,7 @@ mod tests {
     }
 
     /// Batches of items that take a unit each.
-    fn batches(count: u32) -> mpsc::Receiver<Outgoing> {
+    fn batches(count: u32) -> mpsc::Receiver<Vec<Outgoing>> {
         let names = crate::restore::scene::names();
         let mut builder = BatchBuilder::new(stream().timeline().table.clone(), KeySchema::unordered(names));
         let (sender, receiver) = mpsc::channel(usize::try_from(count).unwrap());
@@ -299,7 +322,7 @@ mod tests {
             });
             let full = pushed.unwrap().or_else(|| (item == 25 * count - 1).then(|| builder.finish()).flatten());
             if let Some(batch) = full {
-                sender.try_send(Outgoing { last_key: item.to_be_bytes().to_vec(), batch }).ok().unwrap();
+                sender.try_send(vec![Outgoing { last_key: item.to_be_bytes().to_vec(), batch }]).ok().unwrap();
             }
         }
         receiver
