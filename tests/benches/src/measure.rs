@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What one round took, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -114,15 +114,11 @@ pub fn time(work: &mut impl FnMut()) -> Cost {
     Cost { clock: clock.elapsed().as_secs_f64(), processor: processor_seconds() - processor }
 }
 
-/// Seconds that this process ran so far, threads that have ended included; 0 where the system does not tell.
+/// Seconds of processor time of this process so far, all threads, those that have ended included.
 #[must_use]
 pub fn processor_seconds() -> f64 {
-    // A thread's own count is exact; one that has ended is counted in the process's, in hundredths of a second.
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
-    let of_task = |path: std::path::PathBuf| -> Option<u64> {
-        std::fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
-    };
-    crate::number(tasks.flatten().filter_map(|task| of_task(task.path())).sum()) / 1e9
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default().as_secs_f64()
 }
 
 /// The most memory that this process has had so far, in bytes; 0 where the system does not tell.

@@ -179,8 +179,9 @@ fn client(context: &Context) -> Result<Vec<Row>, String> {
         let client = peers::client_of(server.port());
         Ours::through(&client, "null", way).restore(&context.runtime, &source)
     };
-    let (mut whole, mut alone, mut sdk, mut read, mut seconds) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let prepared = Prepared::new(server.port(), "null", &source.items(&context.runtime));
+    let (mut whole, mut alone, mut sdk, mut raw, mut read, mut seconds) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut items = 0;
     for round in 0..=context.rounds {
         let (ours, theirs) = (restored(Way::Straight)?, restored(Way::Client)?);
@@ -189,10 +190,14 @@ fn client(context: &Context) -> Result<Vec<Row>, String> {
         let reading = measure::time(&mut || {
             let _ = source.count(&context.runtime);
         });
+        let mut sent = Ok(());
+        let limit = measure::time(&mut || sent = prepared.send(server.port(), ours::CONNECTIONS));
+        sent?;
         if round > 0 {
             whole.push(each(ours.writing.processor));
             alone.push(each(ours.writing.processor - reading.processor));
             sdk.push(each(theirs.writing.processor - reading.processor));
+            raw.push(each(limit.processor));
             read.push(each(reading.processor));
             seconds.push(ours.writing.clock);
         }
@@ -206,6 +211,7 @@ fn client(context: &Context) -> Result<Vec<Row>, String> {
     Ok(vec![
         Row::spread("restore", CLIENT, Bar::AtMost(2.5), "µs", Spread::of(alone)).note(note),
         row("the same, each request through all of the SDK's client", sdk),
+        row("the same, R_restore: requests that are prepared and not signed", raw),
         row("restore, null server: reading, digest and writing together", whole),
         row("restore, null server: reading and digest alone", read),
     ])
