@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::supervisor::without_settings;
 
-/// Names an optimised `replay`, for suites at a scale at which ours would take hours.
-const REPLAY: &str = "JOURNAL_TEST_REPLAY";
-/// For how many minutes a program may run, at such a scale; without it, five.
+/// For how many minutes a program may run, in a test at full scale; without it, five.
 const PATIENCE: &str = "JOURNAL_TEST_PATIENCE_MINUTES";
 
 /// How long a program may run, or a line may be waited for, before the test fails.
@@ -35,13 +33,10 @@ pub fn journal() -> Program {
     Program::new(&binary("journal"))
 }
 
-/// `replay`, as built in the same profile as the test, or the one that the test command built for it.
+/// `replay`, as built in the same profile as the test.
 #[must_use]
 pub fn replay() -> Program {
-    match std::env::var_os(REPLAY).filter(|path| !path.is_empty()) {
-        Some(path) => Program::new(path.as_ref()),
-        None => Program::new(&binary("replay")),
-    }
+    Program::new(&binary("replay"))
 }
 
 /// `stream-trigger`, as built in the same profile as the test.
