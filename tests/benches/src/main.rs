@@ -45,8 +45,8 @@ struct Run {
     /// A Python with `MiniStack`
     #[arg(long, value_name = "FILE")]
     ministack: Option<PathBuf>,
-    /// The package of stream-trigger, as infra/package builds it
-    #[arg(long, value_name = "ZIP")]
+    /// The package of stream-trigger, as infra/package builds it, or the program itself
+    #[arg(long, value_name = "FILE")]
     function: Option<PathBuf>,
     /// The folder of the rivals' scripts
     #[arg(long, value_name = "FOLDER", default_value = "tests/benches/rivals")]

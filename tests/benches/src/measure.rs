@@ -114,11 +114,11 @@ pub fn time(work: &mut impl FnMut()) -> Cost {
     Cost { clock: clock.elapsed().as_secs_f64(), processor: processor_seconds() - processor }
 }
 
-/// Seconds of processor time of this process so far, all threads, those that have ended included.
+/// Seconds of processor time of this process so far, all threads, those that have ended included; 0 where the system does not tell.
 #[must_use]
 pub fn processor_seconds() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::try_from(time).unwrap_or_default().as_secs_f64()
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID);
+    time.map_or(0.0, |time| Duration::from(time).as_secs_f64())
 }
 
 /// The most memory that this process has had so far, in bytes; 0 where the system does not tell.

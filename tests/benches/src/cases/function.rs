@@ -33,9 +33,14 @@ pub fn rows(context: &Context) -> Vec<Row> {
 }
 
 fn measured(context: &Context) -> Result<Vec<Row>, String> {
-    let zip = context.function.as_deref().ok_or("no package is named: infra/package builds one")?;
+    let function = context.function.as_deref().ok_or("no package is named: infra/package builds one")?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let bootstrap = unpacked(zip, folder.path())?;
+    let is_package = function.extension().is_some_and(|extension| extension == "zip");
+    let (bootstrap, what) = if is_package {
+        (unpacked(function, folder.path())?, "the package")
+    } else {
+        (function.to_owned(), "the program of a release build, not the package")
+    };
     let batch = lambda_document(&Workload::new(Profile::w1()).take(100).collect::<Vec<_>>());
     // Once unmeasured: the file is read from the disk then.
     let _ = start_cold(&bootstrap, &batch)?;
@@ -45,7 +50,7 @@ fn measured(context: &Context) -> Result<Vec<Row>, String> {
     let (whole, waited, listening) = (of(|start| start.put), of(|start| start.waited), of(|start| start.first_request));
     let own = 100.0 * (1.0 - waited.median / whole.median.max(1e-9));
     let cold = Row::spread(GROUP, COLD, Bar::None, "ms", whole).note(format!(
-        "{own:.0} % of it the process' own, the rest waiting for answers on loopback; its first request leaves after {:.1} ms",
+        "{what}; {own:.0} % of it the process' own, the rest waiting for answers on loopback; its first request leaves after {:.1} ms",
         listening.median
     ));
 

@@ -28,7 +28,7 @@ pub struct Context {
     pub python: Option<PathBuf>,
     /// Where `MiniStack`'s Python is; none when it is not installed.
     pub ministack: Option<PathBuf>,
-    /// The trigger's package; none when it is not built.
+    /// The trigger's package, a zip, or its program; none when it is not built.
     pub function: Option<PathBuf>,
     /// Where the rivals' scripts are.
     pub scripts: PathBuf,
