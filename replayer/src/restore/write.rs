@@ -328,6 +328,37 @@ mod tests {
         receiver
     }
 
+    #[test]
+    fn batches_are_handed_over_by_eights_and_large_ones_at_once() {
+        let table = stream().timeline().table.clone();
+        let schema = || KeySchema::unordered(crate::restore::scene::names());
+        let batch = |bytes: usize| {
+            let mut builder = BatchBuilder::new(table.clone(), schema());
+            let pushed = builder.push(|body| {
+                body.resize(body.len() + bytes, b' ');
+                Ok::<_, Error>(([0], 1))
+            });
+            assert!(pushed.unwrap().is_none());
+            builder.finish().unwrap()
+        };
+        let mut feeder = Feeder {
+            digest: GroupedDigest::default(),
+            splicer: Splicer::new(schema().attributes(), Spelling::DynamoDb),
+            confirmed: None,
+            builder: BatchBuilder::new(table.clone(), schema()),
+            last_key: Vec::new(),
+            passed_over: Vec::new(),
+            together: Default::default(),
+            sender: mpsc::channel(1).0,
+        };
+        let mut handed = |bytes: usize| feeder.gather(batch(bytes)).map(|together| together.len());
+        for _ in 0..2 {
+            assert!((1..TOGETHER_MAX).all(|_| handed(1).is_none()));
+            assert_eq!(handed(1), Some(TOGETHER_MAX));
+        }
+        assert_eq!((handed(1), handed(TOGETHER_BYTES), handed(1)), (None, Some(2), None));
+    }
+
     /// Writes a minute's worth of items to a table of known rate: the table as it is then.
     fn write_for_a_minute(scene: &Scene, rate: u32, burst: f64) -> Bucket {
         let clock = VirtualClock::default();
