@@ -1,7 +1,7 @@
 //! Every sink of `replay restore`: what it wrote is read by readers that are not ours, and compared with a plain reference.
 //!
 //! Files are read by Python's own modules and `DuckDB`, tables over plain HTTP. `JOURNAL_SINKS_FULL=yes tests/run sinks` restores
-//! 200,000 items of 1,000,000 changes at ten random seconds through each sink, which takes an hour and a half, most of it the emulator's;
+//! 200,000 items of 1,000,000 changes at ten random seconds through each sink, which takes an hour and three quarters, most of it the emulator's;
 //! `JOURNAL_SINKS_SECONDS` is another number of seconds. The default is a hundredth of the items, at two or three seconds.
 
 #[path = "sinks/service.rs"]
