@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::types::ProvisionedThroughputDescription;
-use journal::model::{Attributes, KeyAttribute, KeyAttributes, KeyType, TableName};
+use aws_sdk_dynamodb::types::{ProvisionedThroughputDescription, TableDescription};
+use journal::model::{Attributes, KeyAttribute, KeyAttributes, KeyType, StreamArn, TableName};
 
 use crate::restore::{ServiceError, classify};
 use crate::table_write::{ItemTable, Write, Wrote, get, send};
@@ -84,13 +84,21 @@ impl DescribedTable for DynamoDbTable {
         let units = table.provisioned_throughput().and_then(ProvisionedThroughputDescription::write_capacity_units);
         Ok(Some(LiveTable {
             id: table.table_id().map(str::to_owned),
-            stream_label: table.latest_stream_label().map(str::to_owned),
+            stream_label: stream_label(&table).map_err(wrong)?,
             key,
             status: table.table_status().map_or_else(|| "unknown".to_owned(), |status| status.as_str().to_owned()),
             indexes: table.global_secondary_indexes().len() + table.local_secondary_indexes().len(),
             write_units_per_second: units.and_then(|units| u64::try_from(units).ok()).filter(|units| *units > 0),
         }))
     }
+}
+
+/// The label of a table's newest stream: the last part of its ARN, as everywhere in the journal. `LatestStreamLabel` says the same on AWS; of a table
+/// of a stack MiniStack takes it at another moment than the ARN, so that the two differ by a millisecond now and then.
+fn stream_label(table: &TableDescription) -> Result<Option<String>, String> {
+    let Some(arn) = table.latest_stream_arn().filter(|arn| !arn.is_empty()) else { return Ok(None) };
+    let arn = StreamArn::parse(arn).map_err(|error| error.to_string())?;
+    Ok(Some(arn.timeline().label.as_str().to_owned()))
 }
 
 #[async_trait]
@@ -101,5 +109,22 @@ impl ItemTable for DynamoDbTable {
 
     async fn write(&self, write: Write<'_>) -> Result<Wrote, ServiceError> {
         send(&self.client, &self.table, write).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_label_is_the_last_part_of_the_arn() {
+        let arn = "arn:aws:dynamodb:us-east-1:000000000000:table/notes/stream/2026-11-26T18:00:00.123";
+        let described = TableDescription::builder().latest_stream_label("2026-11-26T18:00:00.124");
+        assert_eq!(stream_label(&described.clone().build()), Ok(None));
+        assert_eq!(stream_label(&described.clone().latest_stream_arn("").build()), Ok(None));
+        let label = stream_label(&described.clone().latest_stream_arn(arn).build());
+        assert_eq!(label, Ok(Some("2026-11-26T18:00:00.123".to_owned())));
+        let refused = stream_label(&described.latest_stream_arn("arn:aws:dynamodb:notes").build()).unwrap_err();
+        assert!(refused.contains("arn:aws:dynamodb:notes"), "{refused}");
     }
 }

@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::{Architecture, FunctionCode, Runtime};
+use journal::model::StreamArn;
 use journal_tests::ministack::MiniStack;
 use journal_tests::processes::{Finished, Program, binary, journal, replay};
 use serde_json::Value;
@@ -202,7 +203,9 @@ impl Cloud {
     /// Waits until the function, not the guard, has put so many records of the table's latest stream into the journal.
     pub(crate) async fn wait_for_records(&self, table: &str, least: u64) {
         let described = self.tables.describe_table().table_name(table).send().await.unwrap().table.unwrap();
-        let label = described.latest_stream_label.unwrap();
+        // Not `LatestStreamLabel`: of a table of a stack MiniStack takes it at another moment than the ARN.
+        let arn = StreamArn::parse(&described.latest_stream_arn.unwrap()).unwrap();
+        let label = &arn.timeline().label;
         let (bucket, prefix) = self.journal.trim_start_matches("s3://").split_once('/').unwrap();
         let folder = format!("{prefix}/{table}/{label}/segments/0/");
         let s3 = self.ministack.s3().await;
