@@ -18,12 +18,14 @@ use super::stretches::Stretches;
 use super::{MergeError, RecordScan, RunInput, RunKind};
 use crate::cut::{Cut, Position};
 use crate::error::{Kind, Result};
-use crate::format::{Columns, Decompressor, RunKind as FormatKind, TAIL_BYTES, shared_prefix};
+use crate::format::{Columns, Decompressor, RunKind as FormatKind, shared_prefix};
 use crate::model::SequenceNumber;
 use crate::task::own_task;
 
-/// Requests under way while runs are opened.
-const OPENING: usize = 16;
+/// Runs that are opened at the same time: of each its end, and then of its index what is wanted.
+const AT_ONCE: usize = 64;
+/// The same where some are small enough to be fetched whole.
+const WHOLE_AT_ONCE: usize = 16;
 /// Bounds of what one range read asks for.
 const SPAN_BYTES: Range<u64> = 64 << 10..2 << 20;
 /// What is fetched ahead of all runs together, in bytes: more than a connection has under way.
@@ -86,7 +88,7 @@ impl Job {
         let wanted = Wanted { scan, cut, thin, kind, span_bytes, drain: inputs.len() > 1 };
         let (store, handle) = (self.store.clone(), self.handle.clone());
         let opening = Opening {
-            whole_bytes_max: if scan.columns > Columns::Keys { WHOLE_BYTES_MAX } else { TAIL_BYTES },
+            whole_bytes_max: scan.whole_bytes_max(),
             pages_at_once: (PAGES / inputs.len()).clamp(PAGES_OF_RUN.start, PAGES_OF_RUN.end),
         };
         let opening = inputs.iter().map(|input| {
@@ -99,8 +101,10 @@ impl Job {
                 opened.map_err(|error| (key, error))
             }
         });
-        // Fewer at once when the budget is small: each may hold a whole small object.
-        let at_once = (budget / usize::try_from(WHOLE_BYTES_MAX).unwrap_or(1) / 4).clamp(1, OPENING);
+        // Fewer at once when the budget is small and some are fetched whole.
+        let some_whole = inputs.iter().any(|input| input.size <= scan.whole_bytes_max());
+        let whole_at_once = (budget / usize::try_from(WHOLE_BYTES_MAX).unwrap_or(1) / 4).clamp(1, WHOLE_AT_ONCE);
+        let at_once = if some_whole { whole_at_once } else { AT_ONCE };
         let mut opening = std::pin::pin!(futures::stream::iter(opening).buffered(at_once));
         let mut decompressor = Decompressor::new()?;
         loop {

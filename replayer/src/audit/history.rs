@@ -19,7 +19,9 @@ use crate::plan::{covered, footer_of};
 
 /// Segments of the first step of a search; each further step takes twice as many.
 const STEP: usize = 8;
-/// Bytes of the segments of the first step, beyond which it takes no more; each further step takes twice as many.
+/// The same where one item's changes are searched: most segments have none of them, and what all answer at once is waited for once.
+const LOOKUP_STEP: usize = 32;
+/// Bytes that are read in the first step, beyond which it takes no more segments; each further step takes twice as many.
 const STEP_BYTES: u64 = 1 << 20;
 
 /// What is wrong with what was asked, or read.
@@ -213,14 +215,16 @@ impl Search<'_> {
     async fn run(self, found: &mut History, visit: &mut impl FnMut(Change) -> Result<()>) -> Result<()> {
         let mut segments = self.candidates();
         let best = Arc::new(Mutex::new(Best::new(self.request.clone(), self.schema.clone())));
-        let (mut count, mut bytes) = (STEP, STEP_BYTES);
+        let first = if self.scan(&best).is_lookup() { LOOKUP_STEP } else { STEP };
+        let (mut count, mut bytes) = (first, STEP_BYTES);
         while !segments.is_empty() {
             if lock(&best).has_all_before(reach(&segments, self.request.direction)) {
                 found.more = true;
                 break;
             }
-            let rest = segments.split_off(step(&segments, count, bytes));
-            self.read(&segments, &best, found).await?;
+            let scan = self.scan(&best);
+            let rest = segments.split_off(step(&segments, &scan, count, bytes));
+            self.read(&segments, scan, &best, found).await?;
             segments = rest;
             (count, bytes) = (count.saturating_mul(2), bytes.saturating_mul(2));
             let certain = lock(&best).take_before(reach(&segments, self.request.direction));
@@ -276,8 +280,24 @@ impl Search<'_> {
         segments
     }
 
+    /// What is still wanted of segments.
+    fn scan(&self, best: &Mutex<Best>) -> RecordScan {
+        RecordScan {
+            keys: self.request.keys.range.clone(),
+            seconds: lock(best).seconds(),
+            columns: self.request.columns,
+            unreadable: Some(self.unreadable.clone()),
+        }
+    }
+
     /// Reads segments together. What is corrupt is named, and the rest is read.
-    async fn read(&self, segments: &[&ListedSegment], best: &Arc<Mutex<Best>>, found: &mut History) -> Result<()> {
+    async fn read(
+        &self,
+        segments: &[&ListedSegment],
+        scan: RecordScan,
+        best: &Arc<Mutex<Best>>,
+        found: &mut History,
+    ) -> Result<()> {
         let inputs = segments
             .iter()
             .map(|segment| RunInput {
@@ -289,12 +309,6 @@ impl Search<'_> {
             })
             .collect();
         let into = Arc::clone(best);
-        let scan = RecordScan {
-            keys: self.request.keys.range.clone(),
-            seconds: lock(best).seconds(),
-            columns: self.request.columns,
-            unreadable: Some(self.unreadable.clone()),
-        };
         let merged = merge::scan_records(Arc::clone(self.store), inputs, scan, self.options.clone(), move |record| {
             lock(&into).visit(&record).map(|()| true)
         })
@@ -310,11 +324,11 @@ fn lock(best: &Mutex<Best>) -> std::sync::MutexGuard<'_, Best> {
 }
 
 /// How many segments the next step takes.
-fn step(segments: &[&ListedSegment], count: usize, bytes: u64) -> usize {
+fn step(segments: &[&ListedSegment], scan: &RecordScan, count: usize, bytes: u64) -> usize {
     let mut sum = 0u64;
     let fits = segments.iter().take(count).take_while(|segment| {
         let begins = sum < bytes;
-        sum = sum.saturating_add(segment.size);
+        sum = sum.saturating_add(scan.bytes_of(segment.size));
         begins
     });
     fits.count().max(1)
@@ -331,5 +345,37 @@ fn reach(segments: &[&ListedSegment], direction: Direction) -> Reach {
         Some(second) => Reach::From(second),
         None if segments.is_empty() => Reach::Nothing,
         None => Reach::Undated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use journal::layout::SegmentName;
+
+    use super::*;
+
+    fn segments(count: usize, size: u64) -> Vec<ListedSegment> {
+        let sequences = (SequenceNumber::MIN, SequenceNumber::MIN);
+        let name = SegmentName { level: 1, seconds: None, sequences, crc32: 0, appended: None };
+        vec![ListedSegment { key: String::new(), size, name, appended: 0 }; count]
+    }
+
+    #[test]
+    fn one_item_is_searched_in_many_long_runs_at_once() {
+        let everything = RecordScan::default();
+        let item =
+            RecordScan { keys: Some(Bytes::from_static(b"a")..Bytes::from_static(b"a\0")), ..everything.clone() };
+        let taken = |segments: &[ListedSegment], scan: &RecordScan, count: usize| {
+            step(&segments.iter().collect::<Vec<_>>(), scan, count, STEP_BYTES)
+        };
+        let long = segments(18, 30 << 20);
+        assert_eq!(taken(&long, &item, LOOKUP_STEP), 18);
+        assert_eq!(taken(&long, &everything, STEP), 1);
+        // Those that are read whole count as what they are.
+        let short = segments(40, 256 << 10);
+        assert_eq!(taken(&short, &item, LOOKUP_STEP), 4);
+        assert_eq!(taken(&segments(40, 1 << 10), &item, LOOKUP_STEP), LOOKUP_STEP);
+        assert_eq!(taken(&segments(40, 1 << 10), &everything, STEP), STEP);
     }
 }
