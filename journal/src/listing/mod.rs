@@ -1,15 +1,18 @@
 //! What a journal has of one table: its timelines, each with its documents and the names of its segments.
 //!
-//! One listing a timeline and a read of each small document; no segment is opened. What enters is a store and a table's
+//! One listing a timeline and a read of each small document that it names, all at once; no segment is opened. What enters is a store and a table's
 //! name; what leaves is [`TimelineObjects`]. Knows nothing of cuts or coverage.
 
 mod near;
 mod ranges;
+#[cfg(test)]
+mod tests_reads;
 
 pub use near::nearest;
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::pin::Pin;
 
 use crate::documents::{
     self, CheckpointDocument, CompactionDocument, DocumentError, EndDocument, GapDocument, SnapshotDocument,
@@ -19,12 +22,15 @@ use crate::error::{Classify, Kind, Result};
 use crate::layout::{self, SegmentName};
 use crate::model::{TableName, Timeline, TimelineLabel};
 use crate::store::{ObjectMeta, ReadStore};
+use futures::future::{try_join, try_join3, try_join4};
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 /// Documents that are read at once.
 const READS_AT_ONCE: usize = 16;
+/// Timelines that are read at once.
+const TIMELINES_AT_ONCE: usize = 4;
 /// Levels above a segment that compactions are followed through: there are three, and windows that came late.
 const COMPACTIONS_DEEP_MAX: usize = 8;
 /// Table names that a message lists.
@@ -229,14 +235,14 @@ pub async fn tables(store: &dyn ReadStore) -> Result<Vec<TableName>> {
 /// # Errors
 /// When the journal has no such table, the store cannot be read, or a document is not what was written.
 pub async fn timelines(store: &dyn ReadStore, table: &TableName) -> Result<Vec<TimelineObjects>> {
-    let mut timelines = Vec::new();
-    for folder in store.list_folders(&layout::table_folder(table)).await? {
-        let Ok(label) = TimelineLabel::parse(&folder) else { continue };
-        let objects = timeline(store, Timeline { table: table.clone(), label }).await?;
-        if !objects.is_empty() {
-            timelines.push(objects);
-        }
-    }
+    let folders = store.list_folders(&layout::table_folder(table)).await?;
+    let labels: Vec<TimelineLabel> = folders.iter().filter_map(|folder| TimelineLabel::parse(folder).ok()).collect();
+    let read = |label| -> Pin<Box<dyn Future<Output = Result<TimelineObjects>> + Send + '_>> {
+        Box::pin(timeline(store, Timeline { table: table.clone(), label }))
+    };
+    let reading = futures::stream::iter(labels.into_iter().map(read)).buffered(TIMELINES_AT_ONCE);
+    let mut timelines: Vec<TimelineObjects> = reading.try_collect().await?;
+    timelines.retain(|objects| !objects.is_empty());
     if timelines.is_empty() {
         let tables = tables(store).await?;
         let mut known: Vec<&str> =
@@ -262,11 +268,6 @@ pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<Timel
     let sorted = sort(ranges::list(store, &layout::timeline_folder(&timeline)).await?, timeline);
     let mut objects = sorted.objects;
     let timeline = &objects.timeline.clone();
-    objects.table = documents::read(store, &layout::table_document(timeline)).await?;
-    objects.start = documents::read(store, &layout::start_document(timeline)).await?;
-    objects.end = documents::read(store, &layout::end_document(timeline)).await?;
-    objects.gaps = read_each(store, &sorted.gaps).await?;
-    objects.checkpoints = read_each(store, &sorted.checkpoints).await?;
     let read = |(key, modified): (String, u64)| -> Reading<'_, Option<ListedCompaction>> {
         Box::pin(async move {
             // One that is gone meanwhile is done with: its inputs were deleted, and then it was.
@@ -274,16 +275,27 @@ pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<Timel
             Ok(document.map(|document| ListedCompaction { key, modified, document }))
         })
     };
-    let reading = futures::stream::iter(sorted.compactions.into_iter().map(read)).buffered(READS_AT_ONCE);
-    objects.compactions = reading.try_filter_map(|found| std::future::ready(Ok(found))).try_collect().await?;
-    let documents: Vec<SnapshotDocument> =
-        read_each(store, &sorted.snapshots.iter().map(|(_, key)| key.clone()).collect::<Vec<_>>()).await?;
-    objects.snapshots = sorted
-        .snapshots
-        .into_iter()
-        .zip(documents)
-        .map(|((name, _), document)| ListedSnapshot { name, document })
-        .collect();
+    let compactions = async {
+        let reading = futures::stream::iter(sorted.compactions.into_iter().map(read)).buffered(READS_AT_ONCE);
+        let found: Vec<Option<ListedCompaction>> = reading.try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    };
+    let (names, keys): (Vec<String>, Vec<String>) = sorted.snapshots.into_iter().unzip();
+    let listed = &sorted.documents;
+    let own = try_join3(
+        read_listed(store, listed, layout::table_document(timeline)),
+        read_listed(store, listed, layout::start_document(timeline)),
+        read_listed(store, listed, layout::end_document(timeline)),
+    );
+    let (gaps, checkpoints) = (read_each(store, &sorted.gaps), read_each(store, &sorted.checkpoints));
+    let others = try_join4(gaps, checkpoints, compactions, read_each::<SnapshotDocument>(store, &keys));
+    // At once: what waits for an answer is what takes time.
+    let (own, others) = try_join(own, others).await?;
+    (objects.table, objects.start, objects.end) = own;
+    let snapshots;
+    (objects.gaps, objects.checkpoints, objects.compactions, snapshots) = others;
+    let snapshots = names.into_iter().zip(snapshots);
+    objects.snapshots = snapshots.map(|(name, document)| ListedSnapshot { name, document }).collect();
     Ok(objects)
 }
 
@@ -292,6 +304,8 @@ pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<Timel
 pub struct Sorted {
     /// What the keys alone tell.
     pub objects: TimelineObjects,
+    /// Which of `table.json`, `start.json` and `end.json` there are, by key.
+    pub documents: Vec<String>,
     /// Keys of the gaps' documents.
     pub gaps: Vec<String>,
     /// Keys of the checkpoints.
@@ -308,6 +322,7 @@ pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
     let folder = layout::timeline_folder(&timeline);
     let mut sorted = Sorted {
         objects: TimelineObjects::empty(timeline),
+        documents: Vec::new(),
         gaps: Vec::new(),
         checkpoints: Vec::new(),
         compactions: Vec::new(),
@@ -318,7 +333,7 @@ pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
         sorted.objects.newest = sorted.objects.newest.max(modified);
         let path: Vec<&str> = key.strip_prefix(&folder).unwrap_or(&key).split('/').collect();
         match path.as_slice() {
-            ["table.json" | "start.json" | "end.json"] => {}
+            ["table.json" | "start.json" | "end.json"] => sorted.documents.push(key),
             ["gaps", name] if name.strip_suffix(".json").is_some() => sorted.gaps.push(key),
             ["checkpoints", name] if name.strip_suffix(".json").is_some() => sorted.checkpoints.push(key),
             ["compactions", name] if name.strip_suffix(".json").is_some() => sorted.compactions.push((key, modified)),
@@ -350,7 +365,12 @@ pub fn sort(listing: Vec<ObjectMeta>, timeline: Timeline) -> Sorted {
     sorted
 }
 
-type Reading<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, DocumentError>> + Send + 'a>>;
+type Reading<'a, T> = Pin<Box<dyn Future<Output = Result<T, DocumentError>> + Send + 'a>>;
+
+/// A document of the timeline, if the listing has it: one that came after the listing tells of what the listing does not have.
+async fn read_listed<T: DeserializeOwned>(store: &dyn ReadStore, listed: &[String], key: String) -> Result<Option<T>> {
+    if listed.contains(&key) { Ok(documents::read(store, &key).await?) } else { Ok(None) }
+}
 
 pub(crate) async fn read_each<T: DeserializeOwned + Send>(store: &dyn ReadStore, keys: &[String]) -> Result<Vec<T>> {
     // A document that was there a moment ago and is gone now was replaced or deleted by hand: that is a defect to name.
