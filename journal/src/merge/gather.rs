@@ -106,7 +106,7 @@ impl Job {
         let whole_at_once = (budget / usize::try_from(WHOLE_BYTES_MAX).unwrap_or(1) / 4).clamp(1, WHOLE_AT_ONCE);
         let at_once = if some_whole { whole_at_once } else { AT_ONCE };
         let mut opening = std::pin::pin!(futures::stream::iter(opening).buffered(at_once));
-        let mut decompressor = Decompressor::new()?;
+        let mut decompressor = None;
         loop {
             self.check_stopped()?;
             let Some(opened) = handle.block_on(opening.next()) else { break };
@@ -120,7 +120,11 @@ impl Job {
             };
             let Some(run) = self.accept(opened, wanted)? else { continue };
             if wanted.drain && run.footer().kind == FormatKind::Rows {
-                self.drain(&run, wanted, gathered, &mut decompressor)?;
+                let decompressor = match &mut decompressor {
+                    Some(decompressor) => decompressor,
+                    none => none.insert(Decompressor::new()?),
+                };
+                self.drain(&run, wanted, gathered, decompressor)?;
             } else {
                 gathered.open_bytes = gathered.open_bytes.saturating_add(run.memory_bytes(self.readers.get()));
                 gathered.runs.push(run);

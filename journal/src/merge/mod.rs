@@ -32,7 +32,7 @@ mod tests_time;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 use crate::model::{ChangeKind, Second, SequenceNumber, UserIdentity};
@@ -76,8 +76,11 @@ pub struct RunInput {
     pub until: Option<Cut>,
 }
 
-/// Threads of a merge by default, where there are as many processors.
-const THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+/// Threads of a merge by default, where there are as many processors. A few at most: each has blocks of its own in memory. Asked for once, for
+/// the system's answer is spread over a dozen files, and a lookup takes no longer than reading them.
+static THREADS: LazyLock<NonZeroUsize> =
+    LazyLock::new(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(THREADS_MAX));
+const THREADS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
 /// Bounds of a merge.
 #[derive(Debug, Clone)]
@@ -92,9 +95,7 @@ pub struct MergeOptions {
 
 impl Default for MergeOptions {
     fn default() -> Self {
-        // A few at most: each has blocks of its own in memory.
-        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(THREADS);
-        Self { memory_bytes_max: 48 << 20, spill_folder: None, threads }
+        Self { memory_bytes_max: 48 << 20, spill_folder: None, threads: *THREADS }
     }
 }
 
