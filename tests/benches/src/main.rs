@@ -65,7 +65,8 @@ struct Run {
 /// One case.
 #[derive(Debug, clap::Args)]
 struct Once {
-    /// append, append-limit, replay, replay-threads, replay-limit, tail, compact, restore, export or export-parquet
+    /// append, append-limit, replay, replay-threads, replay-limit, tail, compact, lookup, lookup-kept, restore, export
+    /// or export-parquet
     case: String,
     #[arg(long, default_value_t = 1)]
     rounds: usize,

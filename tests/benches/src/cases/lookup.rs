@@ -9,7 +9,7 @@ use std::sync::Arc;
 use journal::format::Tail;
 use journal::merge::{Columns, MergeOptions};
 use journal::model::{AttributeValue, Attributes, ItemKey, Second};
-use journal::store::ReadStore;
+use journal::store::{KeepingStore, ReadStore};
 use replayer::audit::{self, Direction, HistoryRequest};
 use replayer::key_schema::KeySelection;
 
@@ -80,6 +80,36 @@ pub fn rows(context: &Context) -> Vec<Row> {
     rows
 }
 
+/// The items that are looked up, all over the history.
+fn ids(context: &Context, profile: Profile) -> Vec<String> {
+    let changes = usize::try_from(context.changes).unwrap_or(0);
+    Workload::new(profile).take(changes).step_by((changes / ITEMS).max(1)).map(|change| change.id_text()).collect()
+}
+
+/// How many changes an item has.
+fn look(context: &Context, store: Arc<dyn ReadStore>, id: &str) -> usize {
+    let key = key_of(id);
+    let options = MergeOptions::default();
+    let found = audit::history(store, request(), |_| Ok(KeySelection::only(&key)), &options, |_| Ok(()));
+    context.runtime.block_on(found).expect("a history").changes
+}
+
+/// Looks the items up, with the tails of runs kept where `kept` says so.
+pub fn lookups(context: &Context, kept: bool) -> impl FnMut() {
+    let profile = Profile::w1();
+    let history = context.compacted(profile, context.changes);
+    let mut store: Arc<dyn ReadStore> = history::open(&context.runtime, &history.folder);
+    if kept {
+        store = Arc::new(KeepingStore::new(store, beside::KEPT_BYTES_MAX));
+    }
+    let ids = ids(context, profile);
+    move || {
+        for id in &ids {
+            look(context, store.clone(), id);
+        }
+    }
+}
+
 fn one_item(context: &Context) -> Vec<Row> {
     let profile = Profile::w1();
     let history = context.compacted(profile, context.changes);
@@ -88,15 +118,8 @@ fn one_item(context: &Context) -> Vec<Row> {
     let inputs = history::inputs(&context.runtime, plain.as_ref());
     let tails: BTreeMap<String, Tail> =
         inputs.iter().map(|input| (input.key.clone(), limits::tail_of(&history.folder.join(&input.key)))).collect();
-    let changes = usize::try_from(context.changes).unwrap_or(0);
-    let ids: Vec<String> =
-        Workload::new(profile).take(changes).step_by((changes / ITEMS).max(1)).map(|change| change.id_text()).collect();
-    let look = |store: Arc<dyn ReadStore>, id: &str| {
-        let key = key_of(id);
-        let options = MergeOptions::default();
-        let found = audit::history(store, request(), |_| Ok(KeySelection::only(&key)), &options, |_| Ok(()));
-        context.runtime.block_on(found).expect("a history").changes
-    };
+    let ids = ids(context, profile);
+    let look = |store: Arc<dyn ReadStore>, id: &str| look(context, store, id);
     let (mut data, mut index, mut trips, mut found) = (0u64, 0u64, 0usize, 0usize);
     for id in &ids {
         let _ = counting.take();

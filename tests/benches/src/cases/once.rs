@@ -174,6 +174,13 @@ pub fn run(context: &Context, case: &str, rounds: usize) -> Result<String, Strin
                 0
             }))
         }
+        "lookup" | "lookup-kept" => {
+            let mut lookups = super::lookup::lookups(context, case == "lookup-kept");
+            repeat(Box::new(move || {
+                lookups();
+                0
+            }))
+        }
         "export" | "export-parquet" => {
             let format = if case == "export" { Format::DynamodbJson } else { Format::Parquet };
             let mut export = super::sinks::exports(context, format);

@@ -16,7 +16,7 @@ use crate::workload::Profile;
 /// Items that what reads everything is asked for.
 const SCANS: usize = 3;
 /// Bytes that the store which keeps tails may keep.
-const KEPT_BYTES_MAX: u64 = 64 << 20;
+pub(super) const KEPT_BYTES_MAX: u64 = 64 << 20;
 
 const ANEW: &str = "history of one item: times faster than DuckDB, every file opened anew";
 const CACHED: &str = "history of one item: times faster than DuckDB, tails cached";
