@@ -81,15 +81,11 @@ impl Wire {
         let mut settings = HttpConnectorSettings::builder();
         settings.set_connect_timeout(timeouts.as_ref().and_then(TimeoutConfig::connect_timeout));
         settings.set_read_timeout(timeouts.as_ref().and_then(TimeoutConfig::read_timeout));
-        let user_agent = ["user-agent", "x-amz-user-agent"]
-            .into_iter()
-            .filter_map(|name| Some((name.to_owned(), header(name)?.to_owned())))
-            .collect();
         Some(Self {
             uri: request.uri().to_owned(),
             region: region.to_owned(),
             service: service.to_owned(),
-            user_agent,
+            user_agent: header("user-agent").map(str::to_owned),
             clock: clock(now, header("x-amz-date")?)?,
             timeout: timeouts.and_then(|all| all.operation_attempt_timeout()).unwrap_or(ATTEMPT_TIMEOUT),
             resolver: components.auth_scheme(AuthSchemeId::new("sigv4"))?.identity_resolver(components)?,

@@ -46,7 +46,8 @@ pub(super) struct Wire {
     /// Region and service as they are signed for.
     region: String,
     service: String,
-    user_agent: Vec<(String, String)>,
+    /// Who the client says it is. It says so twice; one header less is what every request and its reader are spared.
+    user_agent: Option<String>,
     clock: Clock,
     timeout: Duration,
     components: RuntimeComponents,
@@ -130,8 +131,8 @@ impl Wire {
         for header in instructions.into_parts().0 {
             headers.try_insert(header.name(), header.value().to_owned()).ok()?;
         }
-        for (name, value) in &self.user_agent {
-            headers.try_insert(name.clone(), value.clone()).ok()?;
+        if let Some(user_agent) = &self.user_agent {
+            headers.try_insert("user-agent", user_agent.clone()).ok()?;
         }
         Some(request)
     }
