@@ -1,6 +1,6 @@
 //! What a journal has of one table: its timelines, each with its documents and the names of its segments.
 //!
-//! One listing a timeline and a read of each small document that it names, all at once; no segment is opened. What enters is a store and a table's
+//! One listing a timeline, or one for a table that is listed in one request, and a read of each small document that it names, all at once; no segment is opened. What enters is a store and a table's
 //! name; what leaves is [`TimelineObjects`]. Knows nothing of cuts or coverage.
 
 mod near;
@@ -10,7 +10,7 @@ mod tests_reads;
 
 pub use near::nearest;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -235,12 +235,17 @@ pub async fn tables(store: &dyn ReadStore) -> Result<Vec<TableName>> {
 /// # Errors
 /// When the journal has no such table, the store cannot be read, or a document is not what was written.
 pub async fn timelines(store: &dyn ReadStore, table: &TableName) -> Result<Vec<TimelineObjects>> {
-    let folders = store.list_folders(&layout::table_folder(table)).await?;
-    let labels: Vec<TimelineLabel> = folders.iter().filter_map(|folder| TimelineLabel::parse(folder).ok()).collect();
-    let read = |label| -> Pin<Box<dyn Future<Output = Result<TimelineObjects>> + Send + '_>> {
-        Box::pin(timeline(store, Timeline { table: table.clone(), label }))
+    let read = |(label, listing)| -> Pin<Box<dyn Future<Output = Result<TimelineObjects>> + Send + '_>> {
+        let timeline = Timeline { table: table.clone(), label };
+        Box::pin(async move {
+            let listing = match listing {
+                Some(listing) => listing,
+                None => ranges::list(store, &layout::timeline_folder(&timeline)).await?,
+            };
+            read(store, sort(listing, timeline)).await
+        })
     };
-    let reading = futures::stream::iter(labels.into_iter().map(read)).buffered(TIMELINES_AT_ONCE);
+    let reading = futures::stream::iter(labels(store, table).await?.into_iter().map(read)).buffered(TIMELINES_AT_ONCE);
     let mut timelines: Vec<TimelineObjects> = reading.try_collect().await?;
     timelines.retain(|objects| !objects.is_empty());
     if timelines.is_empty() {
@@ -260,12 +265,35 @@ pub async fn timelines(store: &dyn ReadStore, table: &TableName) -> Result<Vec<T
     Ok(timelines)
 }
 
+/// The labels of a table's timelines, sorted, each with all of its objects where one request lists the whole table.
+async fn labels(store: &dyn ReadStore, table: &TableName) -> Result<Vec<(TimelineLabel, Option<Vec<ObjectMeta>>)>> {
+    let folder = layout::table_folder(table);
+    let first = store.list(&folder, None).await?;
+    let label_of = |name: &str| TimelineLabel::parse(name).ok();
+    if first.next.is_some() {
+        let folders = store.list_folders(&folder).await?;
+        return Ok(folders.iter().filter_map(|name| Some((label_of(name)?, None))).collect());
+    }
+    let mut listings: BTreeMap<String, Vec<ObjectMeta>> = BTreeMap::new();
+    for object in first.objects {
+        if let Some((name, _)) = object.key.strip_prefix(&folder).and_then(|path| path.split_once('/')) {
+            let name = name.to_owned();
+            listings.entry(name).or_default().push(object);
+        }
+    }
+    Ok(listings.into_iter().filter_map(|(name, listing)| Some((label_of(&name)?, Some(listing)))).collect())
+}
+
 /// Reads all that the journal has of one timeline.
 ///
 /// # Errors
 /// When the store cannot be read, or a document is not what was written.
 pub async fn timeline(store: &dyn ReadStore, timeline: Timeline) -> Result<TimelineObjects> {
-    let sorted = sort(ranges::list(store, &layout::timeline_folder(&timeline)).await?, timeline);
+    read(store, sort(ranges::list(store, &layout::timeline_folder(&timeline)).await?, timeline)).await
+}
+
+/// Reads the documents that a listing shows.
+async fn read(store: &dyn ReadStore, sorted: Sorted) -> Result<TimelineObjects> {
     let mut objects = sorted.objects;
     let timeline = &objects.timeline.clone();
     let read = |(key, modified): (String, u64)| -> Reading<'_, Option<ListedCompaction>> {

@@ -18,6 +18,8 @@ struct Slow {
     after_listing: Option<(String, Bytes)>,
     under_way: AtomicUsize,
     most: AtomicUsize,
+    /// Requests that list.
+    listings: AtomicUsize,
 }
 
 #[async_trait]
@@ -43,6 +45,7 @@ impl ReadStore for Slow {
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>) -> Result<ListPage, StoreError> {
+        self.listings.fetch_add(1, Ordering::SeqCst);
         let page = self.inner.list(prefix, after).await?;
         if let Some((key, bytes)) = &self.after_listing {
             self.inner.replace(key, bytes.clone()).await?;
@@ -51,6 +54,7 @@ impl ReadStore for Slow {
     }
 
     async fn list_folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        self.listings.fetch_add(1, Ordering::SeqCst);
         self.inner.list_folders(folder).await
     }
 
@@ -84,6 +88,34 @@ async fn documents_of_all_timelines_are_asked_for_before_the_first_is_waited_for
     assert_eq!(found.iter().map(|objects| objects.timeline.label.as_str()).collect::<Vec<_>>(), ["1", "2"]);
     assert!(found.iter().all(|objects| objects.start.is_some() && objects.end.is_some() && objects.table.is_none()));
     assert_eq!(store.most.load(Ordering::SeqCst), 4);
+    assert_eq!(store.listings.load(Ordering::SeqCst), 1, "a small table is listed by one request");
+}
+
+/// In no order, and one that no stream has.
+const LABELS: [&str; 4] = ["b", "a", "a-b", "none of ours"];
+
+#[tokio::test]
+async fn a_table_that_no_one_request_lists_has_the_same_timelines() {
+    let store = Slow::default();
+    for label in LABELS {
+        for number in 0..400 {
+            store.inner.replace(&format!("notes/{label}/quarantine/{number}.json"), Bytes::new()).await.unwrap();
+        }
+        if let Ok(label) = TimelineLabel::parse(label) {
+            begin(&store.inner, &of(label.as_str())).await;
+        }
+    }
+    for (left, in_one_request) in [(400, false), (40, true)] {
+        for label in LABELS {
+            for number in left..400 {
+                store.inner.delete(&format!("notes/{label}/quarantine/{number}.json")).await.unwrap();
+            }
+        }
+        let found = timelines(&store, &of("a").table).await.unwrap();
+        let told = found.iter().map(|objects| (objects.timeline.label.as_str(), objects.quarantined));
+        assert_eq!(told.collect::<Vec<_>>(), ["a", "a-b", "b"].map(|label| (label, left)));
+        assert_eq!(store.listings.swap(0, Ordering::SeqCst) == 1, in_one_request);
+    }
 }
 
 #[tokio::test]
