@@ -22,10 +22,10 @@ use crate::format::{Columns, Decompressor, RunKind as FormatKind, shared_prefix}
 use crate::model::SequenceNumber;
 use crate::task::own_task;
 
-/// Runs that are opened at the same time: of each its end, and then of its index what is wanted.
-const AT_ONCE: usize = 64;
-/// The same where some are small enough to be fetched whole.
-const WHOLE_AT_ONCE: usize = 16;
+/// Runs that are opened at the same time.
+const AT_ONCE: usize = 16;
+/// The same where a single key is wanted of long runs: little of each index is.
+const LOOKUPS_AT_ONCE: usize = 64;
 /// Bounds of what one range read asks for.
 const SPAN_BYTES: Range<u64> = 64 << 10..2 << 20;
 /// What is fetched ahead of all runs together, in bytes: more than a connection has under way.
@@ -101,10 +101,12 @@ impl Job {
                 opened.map_err(|error| (key, error))
             }
         });
-        // Fewer at once when the budget is small and some are fetched whole.
-        let some_whole = inputs.iter().any(|input| input.size <= scan.whole_bytes_max());
-        let whole_at_once = (budget / usize::try_from(WHOLE_BYTES_MAX).unwrap_or(1) / 4).clamp(1, WHOLE_AT_ONCE);
-        let at_once = if some_whole { whole_at_once } else { AT_ONCE };
+        let at_once = if scan.is_lookup() && inputs.iter().all(|input| input.size > scan.whole_bytes_max()) {
+            LOOKUPS_AT_ONCE
+        } else {
+            // Fewer at once when the budget is small: each may hold a whole small object.
+            (budget / usize::try_from(WHOLE_BYTES_MAX).unwrap_or(1) / 4).clamp(1, AT_ONCE)
+        };
         let mut opening = std::pin::pin!(futures::stream::iter(opening).buffered(at_once));
         let mut decompressor = None;
         loop {
