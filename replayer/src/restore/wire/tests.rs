@@ -104,6 +104,8 @@ async fn what_goes_straight_is_the_client_s_own_request_and_signed_as_well() {
         assert_eq!(signature::of(request, SECRET), signature::claimed(request), "{request:?}");
     }
     assert_eq!(seen[0].header("user-agent"), seen[1].header("user-agent"));
+    assert_ne!(seen[1].header("user-agent"), None);
+    assert_eq!(seen[1].header("x-amz-user-agent"), None, "who sends it is said once");
     assert_ne!(seen[0].header("amz-sdk-invocation-id"), None, "the first went the client's way");
     assert_eq!(seen[1].header("amz-sdk-invocation-id"), None, "the second did not");
     assert_eq!(seen[0].connection, seen[1].connection, "both over one connection");
